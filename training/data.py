@@ -1,0 +1,199 @@
+"""Load a data set, by name or from a folder of pictures, as uint8 tensors prepared as the service would."""
+
+import hashlib
+import json
+import random
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image, ImageOps
+from torch import Tensor
+
+HELD_OUT = 0.2  # of a folder without `test`, a class at a time
+DOWNLOAD_TIMEOUT_S = 30  # without a byte
+
+Prepare = Callable[[Tensor], Tensor]
+
+
+class DataError(Exception):
+    """The data cannot be used; the sentence says what to do."""
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """uint8 N×C×S×S, RGB, 0..255, and int64 N class indices, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "PictureSet":
+        return PictureSet(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set split in two. `split` names how the test part came about: `test` or `held-out`."""
+
+    name: str
+    labels: tuple[str, ...]
+    train: PictureSet
+    test: PictureSet
+    split: str
+    skipped: tuple[str, ...] = ()  # files that are no pictures, relative to the folder
+
+    def fingerprint(self) -> str:
+        """Hash classes, pictures and labels: equal data, equal fingerprint, wherever it came from."""
+        digest = hashlib.sha256(json.dumps(self.labels).encode())
+        for part in (self.train, self.test):
+            digest.update(part.images.cpu().numpy().tobytes())
+            digest.update(part.labels.cpu().numpy().tobytes())
+        return f"sha256:{digest.hexdigest()}"
+
+
+def load(source: str, data_dir: Path, prepare: Prepare, seed: int) -> Data:
+    """Load `source`: a data set's name (files kept in `data_dir`) or a folder of pictures.
+
+    `prepare` maps uint8 C×H×W to uint8 C×S×S. `seed` chooses the held-out part of a folder without
+    `test`. Raises DataError.
+    """
+    if source in NAMED:
+        return NAMED[source](data_dir, prepare)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise DataError(
+            f"--data {source}: neither a data set's name ({', '.join(NAMED)}) nor a folder of pictures"
+        )
+    return load_folder(folder, prepare, seed)
+
+
+def load_cifar10(data_dir: Path, prepare: Prepare) -> Data:
+    """Load CIFAR-10 (Krizhevsky 2009), from `data_dir` or downloaded there, checksums verified."""
+    try:
+        with socket_timeout(DOWNLOAD_TIMEOUT_S):
+            train, test = (
+                torchvision.datasets.CIFAR10(str(data_dir), train=part, download=True)
+                for part in (True, False)
+            )
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # URLError and time-outs are OSErrors, checksums RuntimeErrors
+        raise DataError(
+            f"cannot download CIFAR-10 ({error}); fetch cifar-10-python.tar.gz another way, put it in a "
+            "folder and name the folder with --data-dir, or give a folder of pictures as --data"
+        ) from error
+    return Data("cifar10", tuple(train.classes), prepared(train, prepare), prepared(test, prepare), "test")
+
+
+NAMED: dict[str, Callable[[Path, Prepare], Data]] = {"cifar10": load_cifar10}
+
+
+def prepared(data: torchvision.datasets.CIFAR10, prepare: Prepare) -> PictureSet:
+    """Turn torchvision's uint8 N×H×W×C array into a prepared set."""
+    images = torch.from_numpy(np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)))
+    return PictureSet(torch.stack([prepare(image) for image in images]), torch.tensor(data.targets))
+
+
+@contextmanager
+def socket_timeout(seconds: float) -> Iterator[None]:
+    """Give up on a host that sends nothing; torchvision's downloader sets no limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def load_folder(folder: Path, prepare: Prepare, seed: int) -> Data:
+    """Load `train/<class>/…` and `test/<class>/…`, or `<class>/…` alone, pictures of any size and format.
+
+    Without `test`, a fifth of each class is held out, chosen by `seed`. Files that are no pictures
+    are skipped and listed. Raises DataError.
+    """
+    train_folder = folder / "train" if (folder / "train").is_dir() else folder
+    test_folder = folder / "test"
+    labels = tuple(sorted(path.name for path in train_folder.iterdir() if path.is_dir()))
+    if len(labels) < 2:
+        raise DataError(
+            f"{folder.name}: found {len(labels)} class folders; a classifier needs at least two, "
+            "as train/<class>/picture.jpg"
+        )
+    train_files = files_by_class(train_folder, labels)
+    if test_folder.is_dir() and train_folder != folder:
+        unknown = sorted(p.name for p in test_folder.iterdir() if p.is_dir() and p.name not in labels)
+        if unknown:
+            raise DataError(f"test has classes that train lacks: {', '.join(unknown)}")
+        test_files, split = files_by_class(test_folder, labels), "test"
+    else:
+        train_files, test_files = hold_out(train_files, len(labels), seed)
+        split = "held-out"
+    train, skipped = read_pictures(train_files, prepare)
+    test, skipped_too = read_pictures(test_files, prepare)
+    for part, name in ((train, "training"), (test, "test")):
+        if not len(part):
+            raise DataError(f"{folder.name}: no {name} pictures could be read")
+    missing = [label for i, label in enumerate(labels) if not (train.labels == i).any()]
+    if missing:
+        raise DataError(f"no training pictures in {', '.join(missing)}: fill or remove the folders")
+    names = tuple(str(path.relative_to(folder)) for path in skipped + skipped_too)
+    return Data(folder.resolve().name, labels, train, test, split, names)
+
+
+Files = list[tuple[Path, int]]
+
+
+def files_by_class(folder: Path, labels: Sequence[str]) -> Files:
+    """List every file below each class's folder with the class's index, in a fixed order."""
+    return [
+        (path, index)
+        for index, label in enumerate(labels)
+        for path in sorted((folder / label).rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    ]
+
+
+def hold_out(files: Files, classes: int, seed: int) -> tuple[Files, Files]:
+    """Split files into a training and a held-out part, class by class; each class keeps one to train on."""
+    chance = random.Random(seed)  # noqa: S311  (a reproducible split, not a secret)
+    train: Files = []
+    test: Files = []
+    for index in range(classes):
+        own = [item for item in files if item[1] == index]
+        chance.shuffle(own)
+        count = min(max(1, round(len(own) * HELD_OUT)), max(0, len(own) - 1))
+        test += own[:count]
+        train += own[count:]
+    return sorted(train), sorted(test)
+
+
+def read_pictures(files: Files, prepare: Prepare) -> tuple[PictureSet, list[Path]]:
+    """Decode and prepare files on all cores (Pillow and torch release the lock); give the set and the unreadable."""
+
+    def read(path: Path) -> Tensor | None:
+        try:
+            with Image.open(path) as picture:
+                pixels = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+        except Exception:  # a decoder may throw anything at a file that is no picture
+            return None
+        return prepare(torch.from_numpy(pixels).permute(2, 0, 1))
+
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(read, [path for path, _ in files], chunksize=64))
+    skipped = [path for (path, _), image in zip(files, images, strict=True) if image is None]
+    kept = [(image, label) for image, (_, label) in zip(images, files, strict=True) if image is not None]
+    if not kept:
+        return PictureSet(
+            torch.empty(0, 3, 1, 1, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        ), skipped
+    return PictureSet(torch.stack([i for i, _ in kept]), torch.tensor([label for _, label in kept])), skipped

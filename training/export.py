@@ -1,0 +1,81 @@
+"""Write and read the artefact: the one file of `training` that names torch.jit.
+
+The artefact is TorchScript with one extra file, `model.json`. A move to another format is a change here.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.networks import Classifier
+
+EXTRA = "model.json"
+TOLERANCE = 1e-4  # of a logit, between the eager network and the file
+
+
+class ArtefactError(Exception):
+    """A file is not an artefact, or does not do what the eager network does."""
+
+
+def save_artefact(path: Path, classifier: Classifier, card: dict[str, Any], pictures: Tensor) -> None:
+    """Write `path` atomically: save beside, load back, compare with the eager network, rename.
+
+    `pictures` (uint8 N×C×S×S) are what both are compared on. `classifier` is on the CPU, float32 and in
+    eval mode. Raises ArtefactError, and then leaves what was at `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        with quiet_deprecation():
+            torch.jit.export(Classifier.prepare)  # marks it; `forward` is always exported
+            scripted = torch.jit.script(classifier)
+            torch.jit.save(scripted, str(beside), _extra_files={EXTRA: json.dumps(card, indent=2)})
+        check_parity(beside, classifier, pictures)
+        os.replace(beside, path)  # noqa: PTH105  (atomic)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_parity(path: Path, classifier: Classifier, pictures: Tensor) -> None:
+    """Compare the file with the eager network on `pictures` and on sizes that need preparing."""
+    loaded, _ = load_artefact(path)
+    with torch.inference_mode():
+        difference = (loaded(pictures) - classifier(pictures)).abs().max().item()
+    if not difference <= TOLERANCE:  # NaN fails too
+        raise ArtefactError(f"the exported network's logits differ by {difference:.2g}, over {TOLERANCE}")
+    channels = pictures.shape[1]
+    for height, width in ((classifier.size, classifier.size), (97, 61), (9, 300)):
+        image = torch.randint(0, 256, (channels, height, width), dtype=torch.uint8)
+        if not torch.equal(loaded.prepare(image), classifier.prepare(image)):
+            raise ArtefactError(f"the exported prepare differs on a {height}×{width} picture")
+
+
+def load_artefact(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, Any]]:
+    """Load a file this tool wrote: its module, on the CPU, and its `model.json`. Raises ArtefactError.
+
+    Loading TorchScript runs the code in the file: only for files you trust.
+    """
+    extra = {EXTRA: ""}
+    try:
+        with quiet_deprecation():
+            module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
+    except (RuntimeError, ValueError) as error:
+        raise ArtefactError(f"{path} is not a TorchScript file") from error
+    if not extra[EXTRA]:  # torch leaves b'' where the extra file is missing
+        raise ArtefactError(f"{path} has no {EXTRA} inside: it was not exported by this tool")
+    return module.eval(), json.loads(extra[EXTRA])
+
+
+@contextmanager
+def quiet_deprecation() -> Iterator[None]:
+    """Keep torch.jit's deprecation to ourselves: it is known, works, and was asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
+        yield

@@ -1,0 +1,81 @@
+"""Show a run as it goes: one bar over all epochs, and a line an epoch that stays."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+REFRESH_S = 0.25
+
+
+class Progress:
+    """A rich progress bar with loss, accuracy, pictures a second and time left; plain lines where no terminal is."""
+
+    def __init__(self, console: Console, pictures: int, epochs: int, done: int = 0) -> None:
+        self.console = console
+        self.pictures, self.epochs = pictures, epochs
+        self.bar = Bar(
+            SpinnerColumn(),
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(None),
+            TextColumn("{task.percentage:.0f} %"),
+            TextColumn("loss {task.fields[loss]:.3f} · accuracy {task.fields[accuracy]:.1%}"),
+            TextColumn("· {task.fields[rate]:,.0f} pictures/s"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            expand=True,
+        )
+        self.task = self.bar.add_task(
+            "fit",
+            total=pictures * epochs,
+            completed=done,
+            epoch="",
+            loss=0.0,
+            accuracy=0.0,
+            rate=0.0,
+        )
+        self.since, self.since_done, self.shown = time.monotonic(), done, 0.0
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    @property
+    def due(self) -> bool:
+        """Say whether the bar is old enough to draw anew: reading a loss off a GPU waits for it."""
+        return time.monotonic() - self.shown > REFRESH_S
+
+    def show(self, epoch: int, done: int, loss: float, accuracy: float) -> None:
+        """Move the bar: `done` pictures of this epoch (counted from 0), mean loss and accuracy so far."""
+        self.shown = time.monotonic()
+        completed = epoch * self.pictures + done
+        rate = (completed - self.since_done) / max(self.shown - self.since, 1e-9)
+        self.bar.update(
+            self.task,
+            completed=completed,
+            epoch=f"{epoch + 1}/{self.epochs}",
+            loss=loss,
+            accuracy=accuracy,
+            rate=rate,
+        )
+
+    def line(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(text, highlight=False)
