@@ -1,0 +1,74 @@
+"""STRIDE_* environment variables, read once into a frozen object."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "STRIDE_"
+
+
+class Settings(BaseSettings):
+    """Every setting of the service, each with a safe default; the README's table is made of these."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    models_dir: Path = Field(Path("models"), description="folder of artefacts, one `<name>.pt` a model")
+    default_model: str | None = Field(
+        None, description="model that answers when a request names none; unset: first by name"
+    )
+    max_body_bytes: PositiveInt = Field(32 * 2**20, description="largest request body, bytes")
+    max_pixels: PositiveInt = Field(25_000_000, description="largest picture, width × height")
+    max_files: PositiveInt = Field(64, description="most pictures in one `/predict/batch`")
+    max_cells: PositiveInt = Field(
+        2**24, description="most cells of a matrix (padded image or output) in `/convolve` and `/pool`"
+    )
+    max_multiply_adds: PositiveInt = Field(4_000_000_000, description="most multiply-adds of one convolution")
+    queue_length: PositiveInt = Field(
+        256, description="most requests waiting for a thread or the model; more are answered 503"
+    )
+    batch_size: PositiveInt = Field(32, description="most pictures the model is given at once")
+    timeout_s: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="longest a request may wait and run, seconds; longer is answered 503"
+    )
+    threads: int = Field(
+        0, ge=0, description="CPU threads for inference and for decoding; 0: as many as cores"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins allowed to call from a browser, comma-separated; empty: none"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="`text` or `json`, one line a request")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def split_on_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def thread_count(self) -> int:
+        """`threads`, or the cores this process may use."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+class SettingsError(Exception):
+    """A STRIDE_ variable that is unknown or has an unusable value; the sentence names it."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment; `overrides` win. Raises SettingsError for an unknown name or a bad value."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(
+            f"unknown setting {', '.join(unknown)}; the settings are {', '.join(sorted(known))}"
+        )
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from None
