@@ -1,0 +1,1 @@
+"""Serve TorchScript image classifiers, and the arithmetic of convolution, over HTTP."""

@@ -1,0 +1,134 @@
+"""The application: parts given to one constructor; the lifespan opens and closes what lives."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+from torch import Tensor
+
+from service import problems
+from service.batching import Batcher
+from service.errors import ArtefactError, ServiceError
+from service.middleware import RequestContext
+from service.model import Model, load_models
+from service.routes import matrices, models, operations, prediction
+from service.serving import Probabilities, Served, ServedModels
+from service.settings import Settings, load_settings
+from service.workers import Workers
+
+WEB = Path(__file__).parent / "web"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application from settings (default: the STRIDE_* environment). Opens nothing yet."""
+    settings = settings or load_settings()
+    app = FastAPI(
+        title="Stride",
+        summary="Serve image classifiers, and the arithmetic of convolution, over HTTP.",
+        version=own_version(),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        middleware=layers(settings),
+        exception_handlers={
+            ServiceError: problems.handle,
+            HTTPException: problems.handle,
+            RequestValidationError: problems.handle,
+        },
+    )
+    app.state.settings = settings
+    app.state.draining = False
+    for part in (prediction, matrices, models, operations):
+        app.include_router(part.router)
+    app.mount("/web", StaticFiles(directory=WEB))
+    return app
+
+
+def own_version() -> str:
+    """Give the installed version, or 0 where the source tree is run uninstalled."""
+    try:
+        return version("stride")
+    except PackageNotFoundError:
+        return "0"
+
+
+def layers(settings: Settings) -> list[Middleware]:
+    """List what every request passes, outermost first."""
+    context = Middleware(RequestContext, max_body_bytes=settings.max_body_bytes, timeout_s=settings.timeout_s)
+    if not settings.cors_origins:
+        return [context]
+    cors: Any = CORSMiddleware
+    return [
+        context,
+        Middleware(cors, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Load and warm the models, serve, then answer what was accepted and end the threads."""
+    settings: Settings = app.state.settings
+    torch.set_num_threads(settings.thread_count)
+    loaded = await asyncio.to_thread(load_warm, settings.models_dir, settings.batch_size)
+    default = settings.default_model or next(iter(loaded))
+    if default not in loaded:
+        raise ArtefactError(f"STRIDE_DEFAULT_MODEL={default}: served are {', '.join(loaded)}")
+    workers = Workers(settings.thread_count, settings.queue_length)
+    served = {name: serve(model, workers, settings) for name, model in loaded.items()}
+    app.state.workers = workers
+    app.state.models = ServedModels(served, default)
+    with on_sigterm(lambda: setattr(app.state, "draining", True)):
+        yield
+    app.state.draining = True
+    await workers.close()
+    for one in served.values():
+        await one.batcher.close()
+
+
+def load_warm(folder: Path, batch_size: int) -> dict[str, Model]:
+    """Load every model of the folder and run it until it is at its speed."""
+    loaded = load_models(folder)
+    for model in loaded.values():
+        model.warm_up(batch_size)
+    return loaded
+
+
+def serve(model: Model, workers: Workers, settings: Settings) -> Served:
+    """Put a queue in front of a model and start it."""
+    batcher: Batcher[Tensor, Probabilities] = Batcher(
+        model.classify, batch_size=settings.batch_size, queue_length=settings.queue_length
+    )
+    batcher.start()
+    return Served(model, workers, batcher, settings.max_pixels)
+
+
+@contextlib.contextmanager
+def on_sigterm(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` when SIGTERM comes, then whoever handled it before (the server's own drain)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread; a server on another is stopped otherwise
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handle(number: int, frame: Any) -> None:
+        act()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

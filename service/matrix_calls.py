@@ -1,0 +1,90 @@
+"""Read a call of `/convolve` or `/pool`, JSON or .npy with a query, into validated fields."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from service.errors import InvalidRequest, MalformedRequest, UnsupportedType
+from service.matrices import brief
+from service.matrix_requests import ImageFields, read_fields
+from service.npy import NPY, read_npy
+
+Body = TypeVar("Body", bound=ImageFields)
+JSON = "application/json"
+
+
+class Call(NamedTuple):
+    """A request as HTTP has it, taken off the event loop to be read."""
+
+    body: bytes
+    content_type: str
+    query: list[tuple[str, str]]
+    accept: str
+
+    @property
+    def wants_npy(self) -> bool:
+        return NPY in self.accept.lower()
+
+
+def read_call(call: Call, fields: type[Body], *, max_cells: int) -> tuple[Body, bool]:
+    """Read the fields and whether `steps` are asked for. Raises ServiceErrors that name the field."""
+    options = read_words(call.query)
+    steps = options.pop("steps", False)
+    if type(steps) is not bool:
+        raise InvalidRequest(f"steps is {brief(steps)}; it has to be true or false", field="steps")
+    if steps and call.wants_npy:
+        raise InvalidRequest(f"steps are JSON, but Accept asks for {NPY}", field="steps")
+    if _is_npy(call.content_type):
+        if "image" in options:
+            raise InvalidRequest("image is the body, not in the query", field="image")
+        image = read_npy(call.body, max_cells=max_cells)
+        return read_fields(fields, options | {"image": image}), steps
+    for name in options:
+        raise InvalidRequest(
+            f"there is no query parameter {brief(name)} beside steps: with JSON, fields are in the body",
+            field=name[:64],
+        )
+    return _read_json(call.body, fields), steps
+
+
+def read_words(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Read parameters of a query or a form: each value is JSON where it parses as such, else a word."""
+    values: dict[str, Any] = {}
+    for name, word in pairs:
+        if name in values:
+            raise InvalidRequest(f"{brief(name)} is given twice", field=name[:64])
+        try:
+            # Not orjson: this one reads NaN too, which is refused later with the place it is at.
+            values[name] = json.loads(word)
+        except (ValueError, RecursionError):
+            values[name] = word
+    return values
+
+
+def _is_npy(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in ("", JSON) or media_type.endswith("+json"):
+        return False
+    if media_type == NPY:
+        return True
+    raise UnsupportedType(f"the Content-Type is {media_type[:100]}; send {JSON} or {NPY}")
+
+
+def _read_json(body: bytes, fields: type[Body]) -> Body:
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        _blame_a_number(body, fields)
+        raise MalformedRequest(f"the body is not JSON: {error}", field="body") from None
+    return read_fields(fields, values)
+
+
+def _blame_a_number(body: bytes, fields: type[Body]) -> None:
+    """NaN, Infinity and 1e999 are no JSON; raise InvalidRequest that names the field with one."""
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        return
+    read_fields(fields, values)

@@ -1,0 +1,162 @@
+"""A served model: the artefact file, checked, warmed and run. The one file of `service` that names torch.jit.
+
+The artefact is TorchScript with one extra file, `model.json`. A move to another format is a change here.
+"""
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from service.errors import ArtefactError
+
+EXTRA = "model.json"
+WARM_UP_RUNS = 3  # TorchScript profiles a graph in its first two runs and rewrites it in the next
+
+
+class InputSize(BaseModel):
+    """S: what `forward` takes."""
+
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+    channels: Literal[1, 3]
+
+
+class Card(BaseModel):
+    """`model.json`, as far as the service depends on it; what else it holds is passed on as it is."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    name: str
+    version: str
+    labels: Annotated[list[str], Field(min_length=1)]
+    input: InputSize
+    metrics: dict[str, Any]
+    training: dict[str, Any]
+    parameters: int
+    macs: int
+
+
+class Model:
+    """One artefact, loaded on the CPU. `prepare` and `classify` may be called from any thread."""
+
+    def __init__(self, module: torch.jit.ScriptModule, card: Card) -> None:
+        self.module = module
+        self.card = card
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    def prepare(self, image: NDArray[np.uint8]) -> Tensor:
+        """Make a picture the model's input: uint8 C×H×W, any size -> uint8 C×S×S."""
+        with torch.inference_mode():
+            prepared: Tensor = self.module.prepare(torch.from_numpy(image))
+        return prepared
+
+    def classify(self, images: Sequence[Tensor]) -> list[NDArray[np.float64]]:
+        """Classify a batch: N of uint8 C×S×S -> N of float64 classes, probabilities."""
+        with torch.inference_mode():
+            logits: Tensor = self.module(torch.stack(list(images)))
+            return list(logits.double().softmax(1).numpy())
+
+    def filters(self) -> Tensor:
+        """Give the first layer's filters, float32 K×C×F×F. Raises LookupError where there are none."""
+        for name, parameter in self.module.named_parameters():
+            if name.endswith("weight") and parameter.dim() == 4:
+                return parameter.detach()
+        raise LookupError(f"model {self.name} has no convolutional layer")
+
+    def warm_up(self, batch_size: int) -> None:
+        """Run single pictures and full batches until TorchScript has settled: no request pays for it."""
+        size = self.card.input
+        blank = torch.zeros(size.channels, size.height, size.width, dtype=torch.uint8)
+        for count in (1, batch_size):
+            for _ in range(WARM_UP_RUNS):
+                self.classify([blank] * count)
+
+
+def load_models(folder: Path) -> dict[str, Model]:
+    """Load every `<name>.pt` of a folder. Raises ArtefactError for the first that cannot be served."""
+    if not folder.is_dir():
+        raise ArtefactError(
+            f"models folder {folder} is not there: set STRIDE_MODELS_DIR to the folder of artefacts"
+        )
+    paths = sorted(path for path in folder.glob("*.pt") if not path.name.startswith("."))
+    if not paths:
+        raise ArtefactError(
+            f"models folder {folder} holds no .pt file: train one with `python -m training fit`"
+        )
+    return {path.stem: load_model(path) for path in paths}
+
+
+def load_model(path: Path) -> Model:
+    """Load one artefact and check that its graph does what its `model.json` says.
+
+    Loading TorchScript runs the file's code: only ever from the models folder, never from an upload.
+    Raises ArtefactError with one sentence that names the file and what is wrong.
+    """
+    extra = {EXTRA: b""}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # known, and asked for
+            module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ArtefactError(f"{path}: not a TorchScript file, or damaged") from error
+    card = read_card(path, extra[EXTRA])
+    model = Model(module, card)
+    check_graph(path, model)
+    return model
+
+
+def read_card(path: Path, text: bytes) -> Card:
+    """Parse `model.json` and check it against the file's name."""
+    if not text:  # torch leaves b'' where the extra file is missing
+        raise ArtefactError(f"{path}: no {EXTRA} inside; export it with `python -m training fit`")
+    try:
+        card = Card.model_validate(json.loads(text))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ArtefactError(f"{path}: {EXTRA} field {field!r}: {first['msg']}") from error
+    except ValueError as error:
+        raise ArtefactError(f"{path}: {EXTRA} is not JSON") from error
+    if card.name != path.stem:
+        raise ArtefactError(f"{path}: {EXTRA} says the name is {card.name!r}; file and name must agree")
+    if len(set(card.labels)) != len(card.labels):
+        raise ArtefactError(f"{path}: {EXTRA} has the same label twice")
+    return card
+
+
+def check_graph(path: Path, model: Model) -> None:
+    """Run the graph once on a picture that does not fit and on a batch of two, and look at what comes out."""
+    size = model.card.input
+    wanted = (size.channels, size.height, size.width)
+    parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    if parameters != model.card.parameters:
+        raise ArtefactError(f"{path}: {parameters} parameters, but {EXTRA} says {model.card.parameters}")
+    if not hasattr(model.module, "prepare"):
+        raise ArtefactError(f"{path}: the graph has no method `prepare`")
+    try:
+        prepared = model.prepare(np.zeros((size.channels, size.height + 3, size.width + 8), np.uint8))
+        with torch.inference_mode():
+            logits = model.module(torch.zeros(2, *wanted, dtype=torch.uint8))
+    except Exception as error:  # the graph is somebody's code: it may raise anything
+        raise ArtefactError(f"{path}: the graph does not run on {wanted} uint8 pictures") from error
+    if prepared.dtype != torch.uint8 or tuple(prepared.shape) != wanted:
+        raise ArtefactError(f"{path}: prepare gave {tuple(prepared.shape)}, but {EXTRA} says {wanted}")
+    if logits.dtype != torch.float32 or tuple(logits.shape) != (2, len(model.card.labels)):
+        raise ArtefactError(
+            f"{path}: forward gave {tuple(logits.shape)} for two pictures, but {EXTRA} has "
+            f"{len(model.card.labels)} labels"
+        )
+    if not logits.isfinite().all():
+        raise ArtefactError(f"{path}: forward's logits are not finite on black pictures")

@@ -1,0 +1,1 @@
+"""The endpoints: each handler checks, calls one function and wraps."""

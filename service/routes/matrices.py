@@ -1,0 +1,135 @@
+"""POST /convolve, /convolve/image and /pool, GET /filters: the arithmetic of a layer on one's own numbers."""
+
+from collections.abc import Callable
+from typing import ParamSpec
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from service.errors import InvalidRequest
+from service.filters import CATALOGUE
+from service.geometry import Limits
+from service.matrices import brief
+from service.matrix_answers import Answer, answer_convolve, answer_picture, answer_pool
+from service.matrix_calls import Call
+from service.matrix_openapi import (
+    CONVOLVE_EXAMPLES,
+    CONVOLVED_EXAMPLE,
+    POOL_EXAMPLES,
+    POOLED_EXAMPLE,
+    describe_answer,
+    describe_call,
+    describe_picture_form,
+    describe_png,
+)
+from service.matrix_requests import ConvolveRequest, PoolRequest
+from service.matrix_schemas import Convolved, NamedFilter, NamedFilters, Pooled
+from service.problems import problem_responses
+from service.settings import Settings
+from service.uploads import one_file, read_form
+
+router = APIRouter(tags=["matrices"])
+P = ParamSpec("P")
+
+
+@router.post(
+    "/convolve",
+    summary="Convolve a matrix",
+    response_model=Convolved,
+    openapi_extra=describe_call(ConvolveRequest, CONVOLVE_EXAMPLES),
+    responses=describe_answer(CONVOLVED_EXAMPLE, "The output; as `.npy` where `Accept` asks for it.")
+    | problem_responses(400, 413, 415, 422, 503),
+)
+async def convolve(request: Request) -> Response:
+    """Slide a filter, or several, over an image of numbers and answer the sums.
+
+    Computed in IEEE doubles; whole numbers in give exact whole numbers out. Any padding, stride and
+    dilation, channels summed or kept apart. `size` explains the output's size by the formula
+    floor((n + 2p - f) / s) + 1, and `steps=true` shows every window and its products. For images too
+    large for JSON send a `.npy` array as the body, the other fields in the query, each a word or JSON.
+    """
+    return await answer(request, answer_convolve)
+
+
+@router.post(
+    "/pool",
+    summary="Pool a matrix",
+    response_model=Pooled,
+    openapi_extra=describe_call(PoolRequest, POOL_EXAMPLES),
+    responses=describe_answer(POOLED_EXAMPLE, "The output; as `.npy` where `Accept` asks for it.")
+    | problem_responses(400, 413, 415, 422, 503),
+)
+async def pool(request: Request) -> Response:
+    """Reduce every window of an image to its largest cell or its average, channel by channel.
+
+    Windows lie side by side unless `stride` says otherwise. Padding never is the largest; in an
+    average it counts as zeros. The output keeps the image's axes. JSON or `.npy`, as `/convolve`.
+    """
+    return await answer(request, answer_pool)
+
+
+@router.post(
+    "/convolve/image",
+    summary="Filter a picture",
+    response_class=Response,
+    openapi_extra=describe_picture_form(),
+    responses=describe_png() | problem_responses(400, 413, 415, 422, 503),
+)
+async def convolve_image(request: Request) -> Response:
+    """Convolve a picture and answer a PNG of the result.
+
+    The picture is taken as RGB, 0 to 255. `per_channel` is true here unless sent, as image editors
+    have it: red, green and blue are filtered apart. `normalize` says how results become 0 to 255.
+    """
+    settings: Settings = request.app.state.settings
+    async with read_form(request) as form:
+        picture, words = await one_file(form), read_texts(form)
+    return await run(request, answer_picture, picture, words, limits_of(settings), settings.max_pixels)
+
+
+@router.get("/filters", summary="List the named filters")
+async def filters() -> NamedFilters:
+    """Answer every filter that can be asked for by name, its numbers and what it finds."""
+    return NamedFilters(
+        filters=[
+            NamedFilter(name=one.name, matrix=[list(row) for row in one.matrix], finds=one.finds)
+            for one in CATALOGUE.values()
+        ]
+    )
+
+
+async def answer(request: Request, function: Callable[[Call, Limits], Answer]) -> Response:
+    """Take a call off HTTP and answer it on a worker's thread."""
+    headers = request.headers
+    call = Call(
+        body=await request.body(),
+        content_type=headers.get("content-type", ""),
+        query=request.query_params.multi_items(),
+        accept=headers.get("accept", ""),
+    )
+    return await run(request, function, call, limits_of(request.app.state.settings))
+
+
+async def run(request: Request, function: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Response:
+    """Run `function` on a worker's thread and send what it answers."""
+    result: Answer = await request.app.state.workers.run(function, *args, **kwargs)
+    request.state.timings.update(result.timings)
+    return Response(result.body, media_type=result.media_type)
+
+
+def read_texts(form: FormData) -> list[tuple[str, str]]:
+    """Give a form's fields beside `file`. Raises InvalidRequest where one is a file, or `file` is two."""
+    if len(form.getlist("file")) > 1:
+        raise InvalidRequest("file is given twice; send one picture", field="file")
+    texts = []
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            texts.append((name, value))
+        elif name != "file":
+            raise InvalidRequest(f"{brief(name)} is a file; send it as text", field=name[:64])
+    return texts
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.max_cells, settings.max_multiply_adds)

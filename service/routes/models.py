@@ -1,0 +1,54 @@
+"""GET /models: what is served, and what its first layer has learned."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from service.errors import UnknownModel
+from service.problems import problem_responses
+from service.schemas import LearnedFilters, Models
+from service.serving import Served, ServedModels
+
+router = APIRouter(tags=["models"])
+
+
+def named_model(
+    request: Request, name: Annotated[str, Path(examples=["cifar10-lenet"], max_length=200)]
+) -> Served:
+    """Find the model of the path."""
+    models: ServedModels = request.app.state.models
+    return models.find(name)
+
+
+NamedModel = Annotated[Served, Depends(named_model)]
+
+
+def card_of(served: Served) -> dict[str, Any]:
+    """Give an artefact's `model.json`."""
+    return served.model.card.model_dump(by_alias=True)
+
+
+@router.get("/models", summary="List the served models")
+async def models(request: Request) -> Models:
+    """Answer each model's `model.json`: labels, input, metrics and how it was trained."""
+    served: ServedModels = request.app.state.models
+    return Models(default=served.default, models=[card_of(one) for one in served.by_name.values()])
+
+
+@router.get("/models/{name}", summary="Describe a model", responses=problem_responses(404, 422))
+async def model(served: NamedModel) -> dict[str, Any]:
+    """Answer one model's `model.json`."""
+    return card_of(served)
+
+
+@router.get("/models/{name}/filters", summary="Show learned filters", responses=problem_responses(404, 422))
+async def filters(served: NamedModel) -> LearnedFilters:
+    """Answer the filters of the first convolutional layer as numbers: filters × channels × height × width."""
+    card = served.model.card
+    try:
+        learned = served.model.filters()
+    except LookupError as error:
+        raise UnknownModel(str(error)) from None
+    return LearnedFilters(
+        model=card.name, version=card.version, shape=list(learned.shape), filters=learned.tolist()
+    )

@@ -1,0 +1,69 @@
+"""The bodies of answers about models and predictions, as the contract has them."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from service.problems import Problem
+
+
+class Guess(BaseModel):
+    """One class and how likely the model finds it."""
+
+    label: Annotated[str, Field(examples=["cat"])]
+    index: Annotated[int, Field(ge=0, examples=[3], description="place of the label in the model's `labels`")]
+    probability: Annotated[float, Field(ge=0, le=1, examples=[0.93])]
+
+
+class Prediction(BaseModel):
+    """The likeliest classes of a picture, the likeliest first."""
+
+    model: Annotated[str, Field(examples=["cifar10-lenet"])]
+    version: Annotated[str, Field(examples=["1.0.0"])]
+    predictions: list[Guess]
+
+
+class Classified(BaseModel):
+    """One picture of a batch that was classified."""
+
+    filename: Annotated[str | None, Field(examples=["cat.jpg"])]
+    predictions: list[Guess]
+
+
+class Refused(BaseModel):
+    """One picture of a batch that could not be."""
+
+    filename: Annotated[str | None, Field(examples=["notes.txt"])]
+    error: Problem
+
+
+class BatchPrediction(BaseModel):
+    """One result a picture, in the order sent."""
+
+    model: Annotated[str, Field(examples=["cifar10-lenet"])]
+    version: Annotated[str, Field(examples=["1.0.0"])]
+    results: list[Classified | Refused]
+
+
+class Models(BaseModel):
+    """The served models, each with the `model.json` of its artefact."""
+
+    default: Annotated[str, Field(examples=["cifar10-lenet"])]
+    models: list[dict[str, Any]]
+
+
+class LearnedFilters(BaseModel):
+    """The learned filters of a model's first convolutional layer."""
+
+    model: Annotated[str, Field(examples=["cifar10-lenet"])]
+    version: Annotated[str, Field(examples=["1.0.0"])]
+    shape: Annotated[
+        list[int], Field(examples=[[6, 3, 5, 5]], description="filters, channels, height, width")
+    ]
+    filters: list[list[list[list[float]]]]
+
+
+class Health(BaseModel):
+    """The state of the service."""
+
+    status: Annotated[str, Field(examples=["ready"])]
