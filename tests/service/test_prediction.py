@@ -1,0 +1,226 @@
+"""POST /predict and /predict/batch over real HTTP, with real pictures and the committed model."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from tests.answers import assert_problem
+from tests.artefacts import write_artefact
+from tests.conftest import picture_file
+
+Serve = Callable[..., httpx.Client]
+
+
+def send(
+    client: httpx.Client, data: bytes, name: str = "cat.jpg", kind: str = "image/jpeg", **query: object
+) -> httpx.Response:
+    return client.post("/predict", files={"file": (name, data, kind)}, params=query)
+
+
+def test_a_photo_gets_labelled_probabilities_in_falling_order(client: httpx.Client, cat: bytes) -> None:
+    answer = send(client, cat, top_k=10)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert set(body) == {"model", "version", "predictions"}
+    probabilities = [guess["probability"] for guess in body["predictions"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1)
+    labels = client.get(f"/models/{body['model']}").json()["labels"]
+    assert [labels[guess["index"]] for guess in body["predictions"]] == [
+        g["label"] for g in body["predictions"]
+    ]
+    assert len({guess["index"] for guess in body["predictions"]}) == 10
+
+
+def test_the_raw_body_is_answered_as_the_multipart_upload(client: httpx.Client, cat: bytes) -> None:
+    expected = send(client, cat).json()
+    for kind in ("image/jpeg", "application/octet-stream", "IMAGE/JPEG; x=y"):
+        assert client.post("/predict", content=cat, headers={"Content-Type": kind}).json() == expected
+
+
+def test_five_classes_are_answered_unless_asked_otherwise(client: httpx.Client, cat: bytes) -> None:
+    assert len(send(client, cat).json()["predictions"]) == 5
+    assert len(send(client, cat, top_k=1).json()["predictions"]) == 1
+
+
+def test_the_model_sees_a_turned_photo_upright(client: httpx.Client) -> None:
+    photo = Image.fromarray(skimage.data.chelsea())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90° clockwise to see it upright
+    turned = picture_file(photo.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+    assert send(client, turned).json() == send(client, picture_file(photo, "PNG")).json()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "1"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_every_colour_mode_is_answered(client: httpx.Client, mode: str, form: str) -> None:
+    photo = Image.fromarray(skimage.data.chelsea())
+    if mode == "I;16":
+        photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    else:
+        photo = photo.convert(mode)
+    if (mode, form) == ("CMYK", "PNG"):
+        pytest.skip("PNG has no CMYK")
+    assert send(client, picture_file(photo, form)).status_code == 200
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_every_format_is_answered(client: httpx.Client, form: str) -> None:
+    data = picture_file(Image.fromarray(skimage.data.rocket()), form)
+    assert send(client, data, name="rocket", kind="application/octet-stream").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "status", "says"),
+    [
+        (b"not a picture", "image/jpeg", 400, "not a JPEG"),
+        (b"", "image/png", 400, "empty"),
+        (b"not a picture", "text/plain", 415, "text/plain"),
+        (b"<svg/>", "image/svg+xml", 415, "image/svg+xml"),
+    ],
+)
+def test_what_is_no_picture_is_refused(
+    client: httpx.Client, data: bytes, kind: str, status: int, says: str
+) -> None:
+    assert_problem(send(client, data, kind=kind), status, says)
+
+
+def test_a_truncated_photo_is_refused(client: httpx.Client, cat: bytes) -> None:
+    assert_problem(send(client, cat[: len(cat) // 2]), 400, "damaged")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "field"),
+    [
+        ({"top_k": 0}, 422, "top_k"),
+        ({"top_k": 11}, 422, "top_k"),
+        ({"top_k": "many"}, 422, "top_k"),
+        ({"model": "nope"}, 404, None),
+    ],
+)
+def test_a_wrong_query_names_the_field(
+    client: httpx.Client, cat: bytes, query: dict[str, object], status: int, field: str | None
+) -> None:
+    problem = assert_problem(send(client, cat, **query), status)
+    if field:
+        assert [error["field"] for error in problem["errors"]] == [field]
+
+
+def test_a_missing_picture_names_the_field(client: httpx.Client, cat: bytes) -> None:
+    for answer in (
+        client.post("/predict", files={"picture": ("cat.jpg", cat)}),
+        client.post("/predict", data={"file": "cat"}, files={"other": b""}),
+        client.post("/predict"),
+    ):
+        assert assert_problem(answer, 422)["errors"][0]["field"] == "file"
+
+
+def test_a_form_that_is_no_form_is_malformed(client: httpx.Client) -> None:
+    answer = client.post(
+        "/predict", content=b"xx", headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert answer.status_code in {400, 422}
+    answer = client.post("/predict", content=b"xx", headers={"Content-Type": "multipart/form-data"})
+    assert_problem(answer, 400)
+
+
+def test_too_many_pixels_are_refused_with_the_limit(serve: Serve) -> None:
+    client = serve(max_pixels=10_000)
+    data = picture_file(Image.new("RGB", (101, 100)), "PNG")
+    assert_problem(send(client, data), 413, "101×100")
+    assert send(client, picture_file(Image.new("RGB", (100, 100)), "PNG")).status_code == 200
+
+
+def test_too_many_bytes_are_refused_declared_or_streamed(serve: Serve) -> None:
+    client = serve(max_body_bytes=1000)
+    headers = {"Content-Type": "image/png"}
+    assert_problem(client.post("/predict", content=b"x" * 1001, headers=headers), 413, "1,000 bytes")
+    chunks = (b"x" * 300 for _ in range(10))
+    assert_problem(client.post("/predict", content=chunks, headers=headers), 413, "1,000 bytes")
+    assert_problem(client.post("/predict", content=b"x" * 1000, headers=headers), 400)
+
+
+def test_one_bad_picture_does_not_fail_its_batch(client: httpx.Client, cat: bytes) -> None:
+    rocket = picture_file(Image.fromarray(skimage.data.rocket()), "PNG")
+    files = [
+        ("cat.jpg", cat, "image/jpeg"),
+        ("notes.txt", b"hi", "text/plain"),
+        ("rocket.png", rocket, "image/png"),
+    ]
+    answer = client.post("/predict/batch", files=[("files", file) for file in files], params={"top_k": 2})
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [result["filename"] for result in results] == ["cat.jpg", "notes.txt", "rocket.png"]
+    assert len(results[0]["predictions"]) == 2
+    assert results[1]["error"]["status"] == 415
+    assert "predictions" not in results[1]
+    assert len(results[2]["predictions"]) == 2
+
+
+def test_a_batch_answers_what_single_requests_answer(client: httpx.Client, cat: bytes) -> None:
+    pictures = [cat, picture_file(Image.fromarray(skimage.data.coffee()), "PNG")]
+    answer = client.post("/predict/batch", files=[("files", (str(i), p)) for i, p in enumerate(pictures)])
+    for result, picture in zip(answer.json()["results"], pictures, strict=True):
+        alone = send(client, picture).json()["predictions"]
+        assert [guess["label"] for guess in result["predictions"]] == [guess["label"] for guess in alone]
+        assert [guess["probability"] for guess in result["predictions"]] == pytest.approx(
+            [guess["probability"] for guess in alone], abs=1e-6
+        )
+
+
+def test_a_batch_without_pictures_or_with_too_many_is_refused(serve: Serve, cat: bytes) -> None:
+    client = serve(max_files=2)
+    assert_problem(client.post("/predict/batch", files={"file": cat}), 422, "files")
+    assert_problem(client.post("/predict/batch", content=cat, headers={"Content-Type": "image/png"}), 415)
+    for count in (3, 4, 10):
+        answer = client.post("/predict/batch", files=[("files", ("a.jpg", cat))] * count)
+        assert_problem(answer, 413, "more than 2 files")
+    assert client.post("/predict/batch", files=[("files", ("a.jpg", cat))] * 2).status_code == 200
+
+
+def test_a_request_chooses_among_models(serve: Serve, tmp_path: Path) -> None:
+    for name in ("night", "day"):
+        write_artefact(tmp_path / f"{name}.pt")
+    client = serve(models_dir=tmp_path, default_model="night")
+    white = picture_file(Image.new("RGB", (9, 7), "white"), "PNG")
+    answer = send(client, white).json()
+    assert (answer["model"], answer["version"]) == ("night", "1.2.3")
+    assert [guess["label"] for guess in answer["predictions"]] == ["bright", "dark"]
+    assert answer["predictions"][0]["probability"] == pytest.approx(1 / (1 + np.exp(-6)))
+    assert send(client, white, model="day").json()["model"] == "day"
+    assert len(send(client, white).json()["predictions"]) == 2  # fewer classes than the default top_k
+
+
+def test_transparency_is_seen_on_white(serve: Serve, tmp_path: Path) -> None:
+    write_artefact(tmp_path / "light.pt")
+    client = serve(models_dir=tmp_path)
+    clear = picture_file(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "PNG")
+    assert send(client, clear).json()["predictions"][0]["label"] == "bright"
+
+
+def test_many_at_once_are_each_answered_their_own(serve: Serve, tmp_path: Path) -> None:
+    write_artefact(tmp_path / "light.pt")
+    client = serve(models_dir=tmp_path, batch_size=8)
+    shades = [picture_file(Image.new("L", (5, 5), shade), "PNG") for shade in range(0, 256, 4)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda data: send(client, data).json(), shades))
+    bright = [next(g["probability"] for g in a["predictions"] if g["label"] == "bright") for a in answers]
+    expected = [1 / (1 + np.exp(-6 * (shade / 127.5 - 1))) for shade in range(0, 256, 4)]
+    assert bright == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_answer_carries_an_id_and_its_stages(client: httpx.Client, cat: bytes) -> None:
+    answer = client.post("/predict", files={"file": cat}, headers={"X-Request-ID": "abc-123"})
+    assert answer.headers["X-Request-ID"] == "abc-123"
+    stages = [part.split(";")[0] for part in answer.headers["Server-Timing"].split(", ")]
+    assert stages == ["decode", "queue", "infer", "total"]
+    for bad in ("a b", "x" * 200, "é".encode(), ""):
+        made = client.get("/health/live", headers={"X-Request-ID": bad}).headers["X-Request-ID"]
+        assert made != bad
+        assert len(made) == 32

@@ -1,0 +1,138 @@
+"""The service as a process: how it starts, refuses to start, shares work and stops."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.artefacts import write_artefact
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python command in the repository, and kill it if the test leaves it running."""
+    started = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield started
+    finally:
+        if started.poll() is None:
+            os.killpg(started.pid, signal.SIGKILL)
+        started.communicate()
+
+
+def wait_until_ready(port: int, within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError("never ready")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "service", "--port", "{port}"),
+        ("-m", "service", "--port", "{port}", "--workers", "2"),
+        ("-m", "uvicorn", "service.app:create_app", "--factory", "--port", "{port}"),
+    ],
+    ids=["module", "two workers", "uvicorn"],
+)
+def test_each_way_to_start_serves_and_stops_cleanly(command: tuple[str, ...], cat: bytes) -> None:
+    port = free_port()
+    with process(*(part.format(port=port) for part in command)) as service:
+        wait_until_ready(port)
+        answer = httpx.post(f"http://127.0.0.1:{port}/predict", files={"file": cat}, timeout=30)
+        assert answer.status_code == 200
+        service.send_signal(signal.SIGTERM)
+        _, log = service.communicate(timeout=30)
+        assert service.returncode in {0, -signal.SIGTERM}, log
+        assert "Traceback" not in log
+
+
+def test_requests_in_flight_at_sigterm_are_answered(cat: bytes) -> None:
+    port = free_port()
+    with process("-m", "service", "--port", str(port)) as service:
+        wait_until_ready(port)
+        started = threading.Semaphore(0)
+
+        def one(_: int) -> int:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                client.get("/health/live")  # the connection is open before the signal
+                started.release()
+                image = [[1.0] * 700] * 700
+                return client.post("/convolve", json={"image": image, "filter": "gaussian-5"}).status_code
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(one, i) for i in range(4)]
+            for _ in answers:
+                started.acquire()
+            time.sleep(0.2)  # let the bodies arrive
+            service.send_signal(signal.SIGTERM)
+            assert [answer.result() for answer in answers] == [200] * 4
+        service.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_broken_artefact_stops_the_start_with_one_sentence(tmp_path: Path, workers: str) -> None:
+    write_artefact(tmp_path / "light.pt", name="dark")
+    command = ("-m", "service", "--port", str(free_port()), "--workers", workers)
+    with process(*command, STRIDE_MODELS_DIR=str(tmp_path)) as service:
+        _, log = service.communicate(timeout=60)
+        assert service.returncode != 0
+        assert "light.pt: model.json says the name is 'dark'" in log
+        assert "Traceback" not in log
+
+
+def test_an_unknown_default_model_or_setting_stops_the_start(tmp_path: Path) -> None:
+    write_artefact(tmp_path / "light.pt")
+    for setting, says in (
+        ({"STRIDE_MODELS_DIR": str(tmp_path), "STRIDE_DEFAULT_MODEL": "nope"}, "served are light"),
+        ({"STRIDE_MODEL_DIR": str(tmp_path)}, "unknown setting STRIDE_MODEL_DIR"),
+    ):
+        with process("-m", "service", "--port", str(free_port()), **setting) as service:
+            _, log = service.communicate(timeout=60)
+            assert service.returncode != 0
+            assert says in log
+            assert "Traceback" not in log
+
+
+def test_a_json_log_line_is_json_with_the_request_id() -> None:
+    port = free_port()
+    with process("-m", "service", "--port", str(port), STRIDE_LOG_FORMAT="json") as service:
+        wait_until_ready(port)
+        httpx.get(f"http://127.0.0.1:{port}/filters", headers={"X-Request-ID": "find-me"})
+        service.send_signal(signal.SIGTERM)
+        _, log = service.communicate(timeout=30)
+    lines = [json.loads(line) for line in log.splitlines()]
+    line = next(line for line in lines if line.get("request_id") == "find-me")
+    assert line["status"] == 200
+    assert line["total_ms"] > 0

@@ -1,0 +1,56 @@
+"""Blocking work: off the event loop, bounded, finished before the end."""
+
+import asyncio
+import threading
+
+import pytest
+
+from service.errors import QueueFull, ShuttingDown
+from service.workers import Workers
+
+
+def test_work_runs_on_another_thread_and_its_error_comes_back() -> None:
+    async def story() -> None:
+        workers = Workers(threads=1, queue_length=1)
+        assert await workers.run(threading.get_ident) != threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            await workers.run(divmod, 1, 0)
+        assert workers.pending == 0
+        await workers.close()
+
+    asyncio.run(story())
+
+
+def test_more_than_the_limit_is_refused_until_room_is_made() -> None:
+    async def story() -> None:
+        workers = Workers(threads=1, queue_length=2)
+        gate = threading.Event()
+        tasks = [asyncio.create_task(workers.run(gate.wait, 5)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(QueueFull, match="2 requests"):
+            await workers.run(int)
+        tasks[2].cancel()  # its caller went away; the place is free again when the pool drops it
+        gate.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.05)
+        assert await workers.run(int) == 0
+        await workers.close()
+
+    asyncio.run(story())
+
+
+def test_closing_finishes_what_was_accepted() -> None:
+    async def story() -> None:
+        workers = Workers(threads=1, queue_length=5)
+        gate = threading.Event()
+        tasks = [asyncio.create_task(workers.run(gate.wait, 5)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        closing = asyncio.create_task(workers.close())
+        await asyncio.sleep(0.05)
+        with pytest.raises(ShuttingDown):
+            await workers.run(int)
+        gate.set()
+        await closing
+        assert await asyncio.gather(*tasks) == [True] * 3
+
+    asyncio.run(story())
