@@ -3,7 +3,8 @@
 import argparse
 import re
 import sys
-from dataclasses import dataclass, replace
+import tempfile
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +19,9 @@ from training.progress import Progress
 from training.recipes import RECIPES, Recipe
 from training.train import Interrupted, fit
 
-console = Console()
+# Plain: a class folder may be called "[red]" or ":cat:".
+console = Console(markup=False, emoji=False, highlight=False)
+complaints = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
             run_evaluate(options.model, options.data, options.data_dir)
         else:
             run_fit(fit_config(options))
-    except (datasets.DataError, CheckpointError, export.ArtefactError) as error:
-        console.print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
+    except (datasets.DataError, CheckpointError, export.ArtefactError, OSError) as error:
+        complaints.print(f"error: {datasets.shown(str(error))}", style="red", soft_wrap=True)
         return 2
-    except (Interrupted, KeyboardInterrupt) as error:
-        console.print(f"interrupted: {error or 'before training began'}", soft_wrap=True, highlight=False)
+    except Interrupted as error:
+        complaints.print(f"interrupted: {error}", soft_wrap=True)
+        return 130
+    except KeyboardInterrupt:
+        complaints.print(
+            "interrupted; --resume goes on from the last checkpoint, if there is one", soft_wrap=True
+        )
         return 130
     return 0
 
@@ -71,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     fitting.add_argument("--note", default="", help="a sentence about the data, for the model card")
     fitting.add_argument("--models-dir", type=Path, default=Path("models"))
     fitting.add_argument("--run-dir", type=Path, help="for the checkpoint (default: runs/NAME)")
-    fitting.add_argument("--seed", type=int, default=0)
+    fitting.add_argument("--seed", type=seed, default=0)
     fitting.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     fitting.add_argument("--resume", action="store_true", help="continue an interrupted run")
     for command in (evaluating, fitting):
@@ -95,14 +103,27 @@ def positive(text: str) -> int:
     return number
 
 
+def seed(text: str) -> int:
+    """Parse a seed: the numbers that every generator in use takes, each as another seed."""
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"{number} is not in 0..{2**32 - 1}")
+    return number
+
+
 def fit_config(options: argparse.Namespace) -> FitConfig:
     """Check the options and fill in what follows from them."""
     recipe = RECIPES[options.recipe]
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
-    name = options.name or f"{Path(options.data).resolve().name}-{options.network}".lower()
+    name = options.name
+    if name is None:
+        source = f"{Path(options.data).resolve().name}-{options.network}".lower()
+        name = re.sub(r"[^a-z0-9._]+", "-", source).strip("._-")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise datasets.DataError(f"--name {name!r}: letters, digits, '.', '_' and '-' only")
+        raise datasets.DataError(
+            f"--name {name!r}: ASCII letters, digits, '.', '_' and '-' only, a letter or digit first"
+        )
     return FitConfig(
         network=options.network,
         recipe=recipe,
@@ -120,7 +141,7 @@ def fit_config(options: argparse.Namespace) -> FitConfig:
 
 
 def choose_device(name: str) -> torch.device:
-    """Find the device: `auto` takes CUDA, then MPS, then the CPU. Raises DataError for one that is not there."""
+    """Find the device: `auto` takes CUDA, then MPS, then the CPU. Raises DataError where there is none."""
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -135,19 +156,19 @@ def choose_device(name: str) -> torch.device:
 
 def run_fit(config: FitConfig) -> None:
     """Train, measure and export: data -> fit -> evaluate -> artefact and card."""
-    torch.manual_seed(config.seed)
     sizing = build(config.network, classes=2)
     data = datasets.load(config.data, config.data_dir, sizing.prepare, config.seed)
     say_data(data)
+    check_writable(config.models_dir)
+    check_writable(config.run_dir)
     torch.manual_seed(config.seed)
     classifier = build(config.network, len(data.labels)).to(config.device)
     data = replace(data, train=data.train.to(config.device), test=data.test.to(config.device))
-    identity = f"{config.network} {config.recipe} seed {config.seed} {data.fingerprint()}"
-    checkpoint = Checkpoint(config.run_dir / "checkpoint.pt", identity)
+    checkpoint = Checkpoint(config.run_dir / "checkpoint.pt", identity(config, data))
     console.print(
         f"{config.network}, recipe {config.recipe.name}, on {report.device_name(config.device)}; "
         f"checkpoints in {config.run_dir}",
-        highlight=False,
+        soft_wrap=True,
     )
     with Progress(console, len(data.train), config.recipe.epochs) as progress:
         try:
@@ -163,7 +184,6 @@ def run_fit(config: FitConfig) -> None:
         except Interrupted as error:
             raise Interrupted(f"{error}; saved in {checkpoint.path}, go on with --resume") from None
     metrics = evaluate(classifier.eval(), data.test, data.labels)
-    console.print(report.table(metrics))
     card = report.describe_model(
         config.name,
         config.version,
@@ -179,25 +199,47 @@ def run_fit(config: FitConfig) -> None:
     path = config.models_dir / f"{config.name}.pt"
     export.save_artefact(path, classifier.cpu(), card, data.test.images[:256].cpu())
     report.write_card(path.with_suffix(".md"), card)
-    console.print(f"wrote {path} and {path.with_suffix('.md')}", highlight=False)
+    console.print(report.table(metrics))
+    console.print(f"wrote {path} and {path.with_suffix('.md')}", soft_wrap=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before the hours of training, not after. Raises DataError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise datasets.DataError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def identity(config: FitConfig, data: datasets.Data) -> str:
+    """Say what makes a run this run, a line each: what a checkpoint must agree with to be resumed."""
+    settings = asdict(config.recipe) | {"seed": config.seed, "data": data.fingerprint()}
+    return "\n".join(f"{key} {value}" for key, value in ({"network": config.network} | settings).items())
 
 
 def run_evaluate(path: Path, source: str, data_dir: Path) -> None:
     """Measure a file as the service would use it, and set its own figures beside."""
     module, card = export.load_artefact(path)
-    data = datasets.load(source, data_dir, module.prepare, card["training"]["seed"])
+    try:
+        labels, recorded = card["labels"], report.headline(card["metrics"])
+        split_seed, fingerprint = card["training"]["seed"], card["metrics"]["data"]["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise export.ArtefactError(f"{path}: its {export.EXTRA} is not one of this tool: {error}") from error
+    data = datasets.load(source, data_dir, module.prepare, split_seed)
     say_data(data)
-    if list(data.labels) != card["labels"]:
+    if list(data.labels) != labels:
         raise datasets.DataError(
-            f"the data's classes ({', '.join(data.labels)}) are not the model's ({', '.join(card['labels'])})"
+            f"the data's classes ({', '.join(data.labels)}) are not the model's ({', '.join(labels)})"
         )
     metrics = evaluate(module, data.test, data.labels)
     console.print(report.table(metrics))
-    recorded = card["metrics"]
-    console.print(f"measured: {report.headline(metrics.as_json())}", highlight=False, soft_wrap=True)
-    console.print(f"recorded: {report.headline(recorded)}", highlight=False, soft_wrap=True)
-    same = data.fingerprint() == recorded["data"]["fingerprint"]
-    console.print("the data are " + ("those" if same else "not those") + " the model was measured on")
+    console.print(f"measured: {report.headline(metrics.as_json())}", soft_wrap=True)
+    console.print(f"recorded: {recorded}", soft_wrap=True)
+    same = data.fingerprint() == fingerprint
+    verdict = "those" if same else "not those"
+    console.print(f"the data are {verdict} the model was measured on", soft_wrap=True)
 
 
 def say_data(data: datasets.Data) -> None:
@@ -205,10 +247,10 @@ def say_data(data: datasets.Data) -> None:
     console.print(
         f"{data.name}: {len(data.train):,} pictures to train on, {len(data.test):,} to test on "
         f"({data.split}), {len(data.labels)} classes",
-        highlight=False,
+        soft_wrap=True,
     )
-    for name in data.skipped:
-        console.print(f"[yellow]skipped[/] {name}: not a picture", highlight=False)
+    for file in data.skipped:
+        console.print(f"skipped {file}", style="yellow", soft_wrap=True)
 
 
 if __name__ == "__main__":

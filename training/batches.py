@@ -1,5 +1,6 @@
 """Batches and augmentation as tensor code: one gather picks, shifts and mirrors a whole batch."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -28,7 +29,7 @@ class Batches:
         self.padded = F.pad(pictures.images, pad, mode="reflect") if recipe.shift else pictures.images
 
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.recipe.batch_size)
+        return math.ceil(len(self.labels) / self.recipe.batch_size)
 
     def state(self) -> Tensor:
         """Give the generator's state, to go on inside an epoch."""

@@ -25,7 +25,7 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One file. `identity` names data, network, recipe and seed: another run's checkpoint is refused."""
+    """One file. `identity` says in lines what the run is: another run's checkpoint is refused."""
 
     path: Path
     identity: str
@@ -47,12 +47,19 @@ class Checkpoint:
         """Load weights and optimiser in place and give the state. Raises CheckpointError."""
         if not self.path.is_file():
             raise CheckpointError(f"nothing to resume: {self.path} is not there")
-        content = torch.load(self.path, map_location="cpu", weights_only=True)
-        if content["identity"] != self.identity:
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            lines = zip(content["identity"].split("\n"), self.identity.split("\n"), strict=True)
+            differing = [f"{theirs}, here {ours}" for theirs, ours in lines if theirs != ours]
+            if not differing:
+                network.load_state_dict(content["network"])
+                optimiser.load_state_dict(content["optimiser"])
+                return State(**content["state"])
+        except Exception as error:  # what unpickling and a foreign content raise has no common base
             raise CheckpointError(
-                f"{self.path} is of another run ({content['identity']}), not of this one "
-                f"({self.identity}); start without --resume, or choose another --run-dir"
-            )
-        network.load_state_dict(content["network"])
-        optimiser.load_state_dict(content["optimiser"])
-        return State(**content["state"])
+                f"{self.path} is damaged or no checkpoint of this version; start without --resume"
+            ) from error
+        raise CheckpointError(
+            f"{self.path} is of another run ({'; '.join(differing)}); "
+            "start without --resume, or choose another --run-dir"
+        )

@@ -1,6 +1,7 @@
 """Load a data set, by name or from a folder of pictures, as uint8 tensors prepared as the service would."""
 
 import hashlib
+import http.client
 import json
 import random
 import socket
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
 from torch import Tensor
+
+from training.pictures import read_picture
 
 HELD_OUT = 0.2  # of a folder without `test`, a class at a time
 DOWNLOAD_TIMEOUT_S = 30  # without a byte
@@ -49,7 +52,7 @@ class Data:
     train: PictureSet
     test: PictureSet
     split: str
-    skipped: tuple[str, ...] = ()  # files that are no pictures, relative to the folder
+    skipped: tuple[str, ...] = ()  # files that cannot be read, each with why, relative to the folder
 
     def fingerprint(self) -> str:
         """Hash classes, pictures and labels: equal data, equal fingerprint, wherever it came from."""
@@ -69,7 +72,7 @@ def load(source: str, data_dir: Path, prepare: Prepare, seed: int) -> Data:
     if source in NAMED:
         return NAMED[source](data_dir, prepare)
     folder = Path(source)
-    if not folder.is_dir():
+    if not source or not folder.is_dir():
         raise DataError(
             f"--data {source}: neither a data set's name ({', '.join(NAMED)}) nor a folder of pictures"
         )
@@ -78,30 +81,28 @@ def load(source: str, data_dir: Path, prepare: Prepare, seed: int) -> Data:
 
 def load_cifar10(data_dir: Path, prepare: Prepare) -> Data:
     """Load CIFAR-10 (Krizhevsky 2009), from `data_dir` or downloaded there, checksums verified."""
+    from torchvision.datasets import CIFAR10  # noqa: PLC0415  (2 s that a folder of pictures need not wait)
+
     try:
         with socket_timeout(DOWNLOAD_TIMEOUT_S):
-            train, test = (
-                torchvision.datasets.CIFAR10(str(data_dir), train=part, download=True)
-                for part in (True, False)
-            )
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # URLError and time-outs are OSErrors, checksums RuntimeErrors
+            train, test = (CIFAR10(str(data_dir), train=part, download=True) for part in (True, False))
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
+        # URLError and time-outs are OSErrors, checksums RuntimeErrors
         raise DataError(
             f"cannot download CIFAR-10 ({error}); fetch cifar-10-python.tar.gz another way, put it in a "
             "folder and name the folder with --data-dir, or give a folder of pictures as --data"
         ) from error
-    return Data("cifar10", tuple(train.classes), prepared(train, prepare), prepared(test, prepare), "test")
+    seen, unseen = (prepared(part.data, part.targets, prepare) for part in (train, test))
+    return Data("cifar10", tuple(train.classes), seen, unseen, "test")
 
 
 NAMED: dict[str, Callable[[Path, Prepare], Data]] = {"cifar10": load_cifar10}
 
 
-def prepared(data: torchvision.datasets.CIFAR10, prepare: Prepare) -> PictureSet:
+def prepared(pixels: NDArray[np.uint8], targets: Sequence[int], prepare: Prepare) -> PictureSet:
     """Turn torchvision's uint8 N×H×W×C array into a prepared set."""
-    images = torch.from_numpy(np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)))
-    return PictureSet(torch.stack([prepare(image) for image in images]), torch.tensor(data.targets))
+    images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    return PictureSet(torch.stack([prepare(image) for image in images]), torch.tensor(targets))
 
 
 @contextmanager
@@ -121,17 +122,20 @@ def load_folder(folder: Path, prepare: Prepare, seed: int) -> Data:
     Without `test`, a fifth of each class is held out, chosen by `seed`. Files that are no pictures
     are skipped and listed. Raises DataError.
     """
-    train_folder = folder / "train" if (folder / "train").is_dir() else folder
-    test_folder = folder / "test"
-    labels = tuple(sorted(path.name for path in train_folder.iterdir() if path.is_dir()))
+    folder = folder.resolve()
+    train_folder, test_folder = folder / "train", folder / "test"
+    has_train, has_test = bool(class_names(train_folder)), bool(class_names(test_folder))
+    if has_test and not has_train:
+        raise DataError(f"{folder.name}: has test/<class>/… but no train/<class>/…")
+    labels = class_names(train_folder if has_train else folder)
     if len(labels) < 2:
         raise DataError(
             f"{folder.name}: found {len(labels)} class folders; a classifier needs at least two, "
             "as train/<class>/picture.jpg"
         )
-    train_files = files_by_class(train_folder, labels)
-    if test_folder.is_dir() and train_folder != folder:
-        unknown = sorted(p.name for p in test_folder.iterdir() if p.is_dir() and p.name not in labels)
+    train_files = files_by_class(train_folder if has_train else folder, labels)
+    if has_test:
+        unknown = [name for name in class_names(test_folder) if name not in labels]
         if unknown:
             raise DataError(f"test has classes that train lacks: {', '.join(unknown)}")
         test_files, split = files_by_class(test_folder, labels), "test"
@@ -146,8 +150,25 @@ def load_folder(folder: Path, prepare: Prepare, seed: int) -> Data:
     missing = [label for i, label in enumerate(labels) if not (train.labels == i).any()]
     if missing:
         raise DataError(f"no training pictures in {', '.join(missing)}: fill or remove the folders")
-    names = tuple(str(path.relative_to(folder)) for path in skipped + skipped_too)
-    return Data(folder.resolve().name, labels, train, test, split, names)
+    names = tuple(f"{shown(path.relative_to(folder))}: {why}" for path, why in skipped + skipped_too)
+    return Data(shown(folder.name), labels, train, test, split, names)
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """List the folders in a folder, hidden ones aside; none where it is not there. Raises DataError."""
+    if not folder.is_dir():
+        return ()
+    found = (path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = tuple(sorted(found))
+    for name in names:
+        if name != shown(name):
+            raise DataError(f"class folder {shown(name)}: its name is not UTF-8; rename it")
+    return names
+
+
+def shown(name: str | Path) -> str:
+    """Make a file's name fit to print: names may hold bytes that no encoding knows."""
+    return str(name).encode(errors="replace").decode()
 
 
 Files = list[tuple[Path, int]]
@@ -177,23 +198,25 @@ def hold_out(files: Files, classes: int, seed: int) -> tuple[Files, Files]:
     return sorted(train), sorted(test)
 
 
-def read_pictures(files: Files, prepare: Prepare) -> tuple[PictureSet, list[Path]]:
-    """Decode and prepare files on all cores (Pillow and torch release the lock); give the set and the unreadable."""
+def read_pictures(files: Files, prepare: Prepare) -> tuple[PictureSet, list[tuple[Path, str]]]:
+    """Decode and prepare files on all cores (Pillow and torch release the lock).
 
-    def read(path: Path) -> Tensor | None:
+    Gives the set, and the files that cannot be read, each with why.
+    """
+
+    def read(path: Path) -> Tensor | str:
         try:
-            with Image.open(path) as picture:
-                pixels = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-        except Exception:  # a decoder may throw anything at a file that is no picture
-            return None
-        return prepare(torch.from_numpy(pixels).permute(2, 0, 1))
+            picture = read_picture(path)
+        except UnidentifiedImageError:
+            return "not a picture"
+        except Exception as error:  # a decoder may throw anything at a damaged file
+            return str(error) or type(error).__name__
+        return prepare(picture)
 
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(read, [path for path, _ in files], chunksize=64))
-    skipped = [path for (path, _), image in zip(files, images, strict=True) if image is None]
-    kept = [(image, label) for image, (_, label) in zip(images, files, strict=True) if image is not None]
-    if not kept:
-        return PictureSet(
-            torch.empty(0, 3, 1, 1, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
-        ), skipped
-    return PictureSet(torch.stack([i for i, _ in kept]), torch.tensor([label for _, label in kept])), skipped
+        read_files = list(zip(pool.map(read, [path for path, _ in files]), files, strict=True))
+    images = [image for image, _ in read_files if isinstance(image, Tensor)]
+    labels = [label for image, (_, label) in read_files if isinstance(image, Tensor)]
+    skipped = [(path, why) for why, (path, _) in read_files if isinstance(why, str)]
+    stacked = torch.stack(images) if images else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    return PictureSet(stacked, torch.tensor(labels, dtype=torch.int64)), skipped

@@ -16,7 +16,7 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class Metrics:
-    """What `model.json` says of a model. Accuracies and the calibration error are in 0..1, the loss in nats."""
+    """What `model.json` says of a model. Accuracies and calibration error are in 0..1, the loss in nats."""
 
     accuracy: float
     loss: float
@@ -30,7 +30,7 @@ class Metrics:
 
 
 def evaluate(forward: Callable[[Tensor], Tensor], pictures: PictureSet, labels: Sequence[str]) -> Metrics:
-    """Measure `forward` (uint8 N×C×S×S -> float32 N×classes logits) in single passes, no test-time augmentation."""
+    """Measure `forward` (uint8 N×C×S×S -> float32 N×classes logits): one pass, no test-time augmentation."""
     logits = predict(forward, pictures)
     truth = pictures.labels.cpu()
     predicted = logits.argmax(1)

@@ -30,13 +30,17 @@ def save_artefact(path: Path, classifier: Classifier, card: dict[str, Any], pict
     `pictures` (uint8 N×C×S×S) are what both are compared on. `classifier` is on the CPU, float32 and in
     eval mode. Raises ArtefactError, and then leaves what was at `path`.
     """
+    try:
+        text = json.dumps(card, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ArtefactError(f"{EXTRA} would hold a figure that is not finite: training diverged") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     try:
         with quiet_deprecation():
             torch.jit.export(Classifier.prepare)  # marks it; `forward` is always exported
             scripted = torch.jit.script(classifier)
-            torch.jit.save(scripted, str(beside), _extra_files={EXTRA: json.dumps(card, indent=2)})
+            torch.jit.save(scripted, str(beside), _extra_files={EXTRA: text})
         check_parity(beside, classifier, pictures)
         os.replace(beside, path)  # noqa: PTH105  (atomic)
     finally:
@@ -62,15 +66,22 @@ def load_artefact(path: Path) -> tuple[torch.jit.ScriptModule, dict[str, Any]]:
 
     Loading TorchScript runs the code in the file: only for files you trust.
     """
+    if not path.is_file():
+        raise ArtefactError(f"{path} is not there")
     extra = {EXTRA: ""}
     try:
         with quiet_deprecation():
             module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
     except (RuntimeError, ValueError) as error:
-        raise ArtefactError(f"{path} is not a TorchScript file") from error
+        raise ArtefactError(f"{path} is not a TorchScript file, or is damaged") from error
     if not extra[EXTRA]:  # torch leaves b'' where the extra file is missing
         raise ArtefactError(f"{path} has no {EXTRA} inside: it was not exported by this tool")
-    return module.eval(), json.loads(extra[EXTRA])
+    if not hasattr(module, "prepare"):
+        raise ArtefactError(f"{path} has no method `prepare`: it was not exported by this tool")
+    try:
+        return module.eval(), json.loads(extra[EXTRA])
+    except ValueError as error:
+        raise ArtefactError(f"{path}: the {EXTRA} inside is not JSON") from error
 
 
 @contextmanager

@@ -17,9 +17,9 @@ REFRESH_S = 0.25
 
 
 class Progress:
-    """A rich progress bar with loss, accuracy, pictures a second and time left; plain lines where no terminal is."""
+    """A rich progress bar: loss, accuracy, pictures a second, time left; plain lines where no terminal is."""
 
-    def __init__(self, console: Console, pictures: int, epochs: int, done: int = 0) -> None:
+    def __init__(self, console: Console, pictures: int, epochs: int) -> None:
         self.console = console
         self.pictures, self.epochs = pictures, epochs
         self.bar = Bar(
@@ -37,13 +37,12 @@ class Progress:
         self.task = self.bar.add_task(
             "fit",
             total=pictures * epochs,
-            completed=done,
             epoch="",
             loss=0.0,
             accuracy=0.0,
             rate=0.0,
         )
-        self.since, self.since_done, self.shown = time.monotonic(), done, 0.0
+        self.since, self.since_done, self.shown = time.monotonic(), 0, 0.0
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -56,6 +55,11 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self.bar.stop()
+
+    def begin(self, done: int) -> None:
+        """Start the clock with `done` pictures of the run behind us: a resumed run's speed is its own."""
+        self.since, self.since_done = time.monotonic(), done
+        self.bar.reset(self.task, completed=done)
 
     @property
     def due(self) -> bool:
@@ -78,4 +82,4 @@ class Progress:
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)

@@ -22,7 +22,7 @@ class Recipe:
     report_every: int = 0  # print the mean loss every so many batches; 0: never
 
     def rate(self, progress: float) -> float:
-        """Give the learning rate at `progress` (0..1 of all batches): a pure function, so resuming is exact."""
+        """Give the learning rate at `progress` (0..1 of all batches): pure, so that resuming is exact."""
         if self.schedule == "constant":
             return self.learning_rate
         rise = 0.2  # a fifth of the run up, the rest down to zero
@@ -43,13 +43,14 @@ RECIPES = {
         ),
         Recipe(
             name="standard",
-            epochs=150,
+            epochs=160,
             batch_size=256,
             learning_rate=0.1,
             momentum=0.9,
             schedule="triangular",
             nesterov=True,
             weight_decay=5e-4,
+            label_smoothing=0.1,
             mirror=True,
             shift=2,
         ),

@@ -98,13 +98,18 @@ def headline(metrics: dict[str, Any]) -> str:
     )
 
 
+def in_a_cell(text: str) -> str:
+    """Escape what would end a cell of a Markdown table."""
+    return text.replace("|", "\\|")
+
+
 def write_card(path: Path, card: dict[str, Any]) -> None:
     """Write the model card beside the artefact, every figure taken from `model.json`."""
     metrics, training, data = card["metrics"], card["training"], card["training"]["data"]
     recipe = training["recipe"]
     held = "its own test split" if data["split"] == "test" else "pictures held out by seed"
     classes = "\n".join(
-        f"| {label} | {'–' if value is None else f'{value:.1%}'} |"
+        f"| {in_a_cell(label)} | {'–' if value is None else f'{value:.1%}'} |"
         for label, value in metrics["per_class_accuracy"].items()
     )
     settings = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items())
@@ -149,13 +154,13 @@ The confusion matrix is in the file's `model.json` (`GET /models/{card["name"]}`
 Seed {training["seed"]}, {training["epochs"]} epochs, {training["seconds"]:,.0f} s on {training["device"]}, torch {training["torch"]}, {training["date"]}.
 
 ```
-python -m training fit --network {training["network"]} --recipe {recipe["name"]} --data FOLDER_OR_NAME --name {card["name"]} --seed {training["seed"]}
+python -m training fit --network {training["network"]} --recipe {recipe["name"]} --data FOLDER_OR_NAME --name {card["name"]} --epochs {training["epochs"]} --seed {training["seed"]}
 python -m training evaluate models/{card["name"]}.pt --data FOLDER_OR_NAME
 ```
 
 | recipe `{recipe["name"]}` | |
 | --- | --- |
 {settings}
-""",
+""",  # noqa: E501  (a paragraph of Markdown is one line)
         encoding="utf-8",
     )

@@ -48,12 +48,15 @@ def fit(
     from a checkpoint is what would have followed without the interruption: order and augmentation
     depend on (seed, epoch), the learning rate on the batch's number, the rest is saved.
     """
+    # A quarter faster on a CPU at batch 256; the weights are the same numbers in another order.
+    classifier.to(memory_format=torch.channels_last)
     optimiser = sgd(classifier, recipe)
     state = checkpoint.restore(classifier, optimiser) if resume else State()
     batches = Batches(data.train, recipe, seed)
     total = len(batches) * recipe.epochs
     device = data.train.labels.device
     sitting = time.monotonic() - state.seconds
+    progress.begin(state.epoch * len(data.train) + state.batch * recipe.batch_size)
 
     with stop_signals() as stopped:
         for epoch in range(state.epoch, recipe.epochs):
@@ -100,6 +103,7 @@ def fit(
                 f"epoch {epoch + 1}/{recipe.epochs}  loss {mean:.3f}  training accuracy {accuracy:.1%}"
                 f"  {data.split} accuracy {tested:.1%}  {state.seconds:.0f} s"
             )
+    classifier.to(memory_format=torch.contiguous_format)
     return state.seconds
 
 

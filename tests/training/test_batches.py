@@ -1,0 +1,128 @@
+"""Batches: every picture once an epoch, moved as the recipe says, and the same again after a resume."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from training.batches import Batches
+from training.data import PictureSet
+from training.recipes import Recipe
+
+SIZE, COUNT = 6, 203
+Batch = tuple[Tensor, Tensor]
+
+
+@pytest.fixture(scope="module")
+def noise() -> PictureSet:
+    """Give pictures of noise, no two alike under any shift; each picture's label is its number."""
+    chance = torch.Generator().manual_seed(0)
+    shape = (COUNT, 3, SIZE, SIZE)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=chance)
+    return PictureSet(images, torch.arange(COUNT))
+
+
+@pytest.fixture
+def plain(recipe: Recipe) -> Recipe:
+    return replace(recipe, mirror=False, shift=0)
+
+
+def equal(some: list[Batch], others: list[Batch]) -> bool:
+    return len(some) == len(others) and all(
+        torch.equal(one, other)
+        for a, b in zip(some, others, strict=True)
+        for one, other in zip(a, b, strict=True)
+    )
+
+
+def numbers(batches: list[Batch]) -> list[int]:
+    return torch.cat([labels for _, labels in batches]).tolist()
+
+
+def test_every_picture_comes_once_an_epoch_in_batches_of_the_recipes_size(
+    noise: PictureSet, recipe: Recipe
+) -> None:
+    batches = Batches(noise, recipe, seed=0)
+    epoch = list(batches.epoch(0))
+    assert [len(labels) for _, labels in epoch] == [16] * 12 + [11]
+    assert len(batches) == 13
+    assert sorted(numbers(epoch)) == list(range(COUNT))
+    assert all(images.dtype == torch.uint8 for images, _ in epoch)
+
+
+def test_the_order_depends_on_seed_and_epoch(noise: PictureSet, recipe: Recipe) -> None:
+    orders = {
+        (seed, epoch): tuple(numbers(list(Batches(noise, recipe, seed).epoch(epoch))))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    assert len(set(orders.values())) == 4
+    assert tuple(range(COUNT)) not in orders.values()
+
+
+def test_order_and_augmentation_depend_on_nothing_else(noise: PictureSet, recipe: Recipe) -> None:
+    fresh, used = Batches(noise, recipe, seed=3), Batches(noise, recipe, seed=3)
+    torch.manual_seed(1)
+    list(used.epoch(0))
+    next(used.epoch(1))
+    torch.manual_seed(2)
+    assert equal(list(fresh.epoch(2)), list(used.epoch(2)))
+
+
+def test_the_largest_seed_of_the_command_line_gives_batches(noise: PictureSet, recipe: Recipe) -> None:
+    first, second = (Batches(noise, recipe, seed) for seed in (2**32 - 1, 2**32 - 2))
+    assert numbers(list(first.epoch(0))) != numbers(list(second.epoch(0)))
+
+
+def test_without_augmentation_pictures_come_unchanged(noise: PictureSet, plain: Recipe) -> None:
+    for images, labels in Batches(noise, plain, seed=0).epoch(0):
+        assert torch.equal(images, noise.images[labels])
+
+
+def test_mirroring_gives_a_picture_or_its_mirror_image(noise: PictureSet, plain: Recipe) -> None:
+    mirrored = 0
+    for images, labels in Batches(noise, replace(plain, mirror=True), seed=0).epoch(0):
+        for image, number in zip(images, labels, strict=True):
+            original = noise.images[number]
+            is_mirrored = torch.equal(image, original.flip(2))
+            assert is_mirrored or torch.equal(image, original)
+            mirrored += is_mirrored
+    assert mirrored / COUNT == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_shifting_gives_a_crop_of_the_picture_padded_by_reflection(
+    noise: PictureSet, plain: Recipe, mirror: bool
+) -> None:
+    seen = set()
+    for images, labels in Batches(noise, replace(plain, shift=2, mirror=mirror), seed=0).epoch(0):
+        for image, number in zip(images, labels, strict=True):
+            padded = F.pad(noise.images[number].float(), (2, 2, 2, 2), mode="reflect")
+            crops = {
+                (top, left, flipped): crop.flip(2) if flipped else crop
+                for top in range(5)
+                for left in range(5)
+                for crop in [padded[:, top : top + SIZE, left : left + SIZE]]
+                for flipped in (False, True)
+            }
+            (found,) = (where for where, crop in crops.items() if torch.equal(image.float(), crop))
+            seen.add(found)
+    assert {(top, left) for top, left, _ in seen} == {(top, left) for top in range(5) for left in range(5)}
+    assert {flipped for _, _, flipped in seen} == ({False, True} if mirror else {False})
+
+
+@pytest.mark.parametrize("done", [0, 1, 7, 12, 13])
+@pytest.mark.parametrize("changes", [{}, {"mirror": False}, {"shift": 0}, {"mirror": False, "shift": 0}])
+def test_an_epoch_goes_on_where_it_was_left(
+    noise: PictureSet, recipe: Recipe, changes: dict[str, int], done: int
+) -> None:
+    recipe = replace(recipe, **changes)
+    whole = list(Batches(noise, recipe, seed=0).epoch(4))
+    left = Batches(noise, recipe, seed=0)
+    running = left.epoch(4)
+    for _ in range(done):
+        next(running)
+    rest = Batches(noise, recipe, seed=0).epoch(4, done, left.state() if done else None)
+    assert equal(whole[done:], list(rest))

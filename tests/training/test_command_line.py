@@ -1,0 +1,377 @@
+"""The command line as a user meets it: whole runs, interruptions, and sentences for what cannot be."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.artefacts import write_artefact
+from training import __main__ as command_line
+from training import data as datasets
+from training.__main__ import main
+from training.export import load_artefact
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """Start `python -m training …` in a folder, with as many threads as here: sums depend on them."""
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:`torch.jit:FutureWarning",
+            "-m",
+            "training",
+            *arguments,
+        ],
+        cwd=cwd,
+        env=os.environ | threads | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = (dict(load_artefact(path)[0].named_parameters()) for path in (one, other))
+    assert len(first) == 10
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def assert_a_sentence(err: str) -> str:
+    """Check that an error is one line for a person, and give it."""
+    (line,) = err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert "Traceback" not in line
+    return line
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call `main` in an empty folder: exit status, standard output and standard error."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("COLUMNS", "60")  # of a narrow terminal
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as argparse:
+            status = int(argparse.code or 0)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+def test_a_run_is_interrupted_resumed_and_measured_again(pictures: Path, run: Run, tmp_path: Path) -> None:
+    """One story rather than four tests: each process takes seconds to import torch."""
+    asked = ("fit", "--epochs", "12", "--name", "shapes", "--device", "cpu", "--data", str(pictures))
+    assert run(*asked)[0] == 0
+    whole, broken, elsewhere = Path.cwd() / "models/shapes.pt", tmp_path / "broken", tmp_path / "elsewhere"
+    broken.mkdir()
+    elsewhere.mkdir()
+
+    process = start(*asked, cwd=broken)
+    assert process.stdout
+    while not process.stdout.readline().startswith("epoch 2/12"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    status, out, err = finish(process)
+    assert status == 130
+    assert "epoch 12/12" not in out
+    assert re.fullmatch(
+        r"interrupted: stopped in epoch \d+ after \d+ batches; "
+        r"saved in runs/shapes/checkpoint\.pt, go on with --resume\n",
+        err,
+    )
+    assert not list((broken / "models").iterdir())
+
+    status, out, err = finish(start(*asked, "--resume", cwd=broken))
+    assert (status, err) == (0, "")
+    assert "shapes: 60 pictures to train on, 24 to test on (test), 3 classes\n" in out
+    assert "epoch 1/12" not in out
+    assert "epoch 12/12  loss" in out
+    assert "wrote models/shapes.pt and models/shapes.md\n" in out
+    assert {path.name for path in (broken / "models").iterdir()} == {"shapes.pt", "shapes.md"}
+    assert_same_weights(whole, broken / "models/shapes.pt")
+    accuracy = f"{load_artefact(whole)[1]['metrics']['accuracy']:.2%}"
+    assert accuracy in (broken / "models/shapes.md").read_text(encoding="utf-8")
+
+    # From the file alone: nothing else lies in this folder.
+    (broken / "models/shapes.pt").rename(elsewhere / "renamed.pt")
+    status, out, err = finish(start("evaluate", "renamed.pt", "--data", f"{pictures}/", cwd=elsewhere))
+    assert (status, err) == (0, "")
+    measured, recorded = (
+        re.search(rf"^{word}: (.*)$", out, re.MULTILINE) for word in ("measured", "recorded")
+    )
+    assert measured
+    assert recorded
+    assert measured[1] == recorded[1]
+    assert measured[1].startswith(f"accuracy {accuracy} · loss ")
+    assert measured[1].endswith("% · 24 pictures")
+    assert "the data are those the model was measured on" in out
+
+
+def test_ctrl_c_while_pictures_are_read_ends_soon_and_without_a_traceback(
+    run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Path] = []
+
+    def read(path: Path) -> torch.Tensor:
+        begun.append(path)
+        if len(begun) == 1:
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(0.02)
+        return torch.zeros(3, 32, 32, dtype=torch.uint8)
+
+    monkeypatch.setattr(datasets, "read_picture", read)
+    monkeypatch.setattr(datasets, "ThreadPoolExecutor", lambda: ThreadPoolExecutor(2))
+    status, _, err = run("fit", "--data", pictures)
+    assert status == 130
+    assert err == "interrupted; --resume goes on from the last checkpoint, if there is one\n"
+    assert len(begun) < 30, "pictures not yet begun are not waited for"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--data", "cifar11"), "--data cifar11: neither a data set's name (cifar10) nor a folder"),
+        (("--data", ""), "--data : neither a data set's name"),
+        (("--data", "[red]:cat:"), "--data [red]:cat:: neither"),
+        (("--data", "\udcff"), "--data ?: neither"),
+        (("--name", "a/b"), "--name 'a/b': ASCII letters, digits"),
+        (("--name", "../a"), "--name '../a': ASCII letters, digits"),
+        (("--name", ".a"), "--name '.a': ASCII letters, digits"),
+        (("--name", "süß"), "--name 'süß': ASCII letters, digits"),
+        (("--name", "a b"), "--name 'a b': ASCII letters, digits"),
+        (("--name", ""), "--name '': ASCII letters, digits"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(run: Run, arguments: tuple[str, ...], says: str) -> None:
+    status, out, err = run("fit", *arguments)
+    assert status == 2
+    assert out == ""
+    assert says in assert_a_sentence(err)
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--epochs", "0"), "--epochs: 0 is not at least 1"),
+        (("--epochs", "-3"), "--epochs: -3 is not at least 1"),
+        (("--epochs", "many"), "--epochs: invalid positive value: 'many'"),
+        (("--seed", "-1"), "--seed: -1 is not in 0..4294967295"),
+        (("--seed", str(2**32)), "--seed: 4294967296 is not in 0..4294967295"),
+        (("--seed", "1.5"), "--seed: invalid seed value: '1.5'"),
+        (("--recipe", "none"), "--recipe: invalid choice: 'none'"),
+        (("--network", "none"), "--network: invalid choice: 'none'"),
+        (("--device", "tpu"), "--device: invalid choice: 'tpu'"),
+    ],
+)
+def test_a_number_or_name_out_of_range_is_refused(run: Run, arguments: tuple[str, ...], says: str) -> None:
+    status, _, err = run("fit", *arguments)
+    assert status == 2
+    assert says in err
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(
+    run: Run, pictures: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    status, _, err = run("fit", "--data", pictures, "--device", device)
+    assert status == 2
+    assert f"--device {device}: torch {torch.__version__} finds none on this machine" in assert_a_sentence(
+        err
+    )
+
+
+def test_auto_takes_the_best_device_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, mps, best in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert command_line.choose_device("auto").type == best
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("pets", "pets-lenet"),
+        ("Meine Haustiere (süß)", "meine-haustiere-s-lenet"),
+        ("🐈", "lenet"),
+        ("[red] :cat:", "red-cat-lenet"),
+    ],
+)
+def test_a_folder_of_any_name_gives_a_model_with_a_name_the_service_takes(
+    run: Run, folder: Callable[..., Path], name: str, model: str
+) -> None:
+    root = folder({"train/[red] :cat:": 6, "train/Hündin": 6, "test/Hündin": 2}, name)
+    (root / "train/Hündin/[b]notes.txt").write_text("no picture")
+    status, out, err = run("fit", "--data", f"{root}/", "--epochs", "1", "--device", "cpu")
+    assert (status, err) == (0, "")
+    assert f"{name}: 12 pictures to train on" in out
+    assert f"skipped {Path('train/Hündin/[b]notes.txt')}: not a picture" in out
+    assert "[red] :cat:" in out.partition("accuracy 0")[2] + out.partition("most often")[2]
+    assert load_artefact(Path(f"models/{model}.pt"))[1]["labels"] == ["Hündin", "[red] :cat:"]
+    assert Path(f"models/{model}.md").is_file()
+    assert Path(f"runs/{model}/checkpoint.pt").is_file()
+
+
+def test_every_option_reaches_the_model(run: Run, folder: Callable[..., Path]) -> None:
+    root = folder({"cat": 10, "dog": 10})
+    options = ("--name", "Pets_2.0", "--version", "2.0.0", "--note", "My own photos.", "--seed", "4294967295")
+    places = ("--models-dir", "a b/c", "--run-dir", "d/e")
+    status, _, err = run(
+        "fit", "--data", root, "--recipe", "tutorial", "--epochs", "1", *options, *places, "--device", "cpu"
+    )
+    assert (status, err) == (0, "")
+    assert Path("d/e/checkpoint.pt").is_file()
+    card = load_artefact(Path("a b/c/Pets_2.0.pt"))[1]
+    assert (card["name"], card["version"]) == ("Pets_2.0", "2.0.0")
+    training = card["training"]
+    assert (training["seed"], training["epochs"], training["recipe"]["name"]) == (2**32 - 1, 1, "tutorial")
+    assert training["data"]["note"] == "My own photos."
+    assert training["data"]["split"] == "held-out"
+    assert "\nMy own photos.\n" in Path("a b/c/Pets_2.0.md").read_text(encoding="utf-8")
+    # the held-out part is found again by the seed in the file
+    status, out, _ = run("evaluate", "a b/c/Pets_2.0.pt", "--data", root)
+    assert status == 0
+    assert "the data are those the model was measured on" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (("--seed", "1"), "(seed 0, here seed 1)"),
+        (("--epochs", "2"), "(epochs 1, here epochs 2)"),
+        (("--recipe", "tutorial"), "(name standard, here name tutorial; "),
+        (("--data", "other"), "(data sha256:"),
+    ],
+)
+def test_a_resume_with_another_seed_recipe_or_data_is_refused(
+    run: Run, folder: Callable[..., Path], changes: tuple[str, ...], says: str
+) -> None:
+    counts = {"train/cat": 3, "train/dog": 3, "test/dog": 1}
+    root, other = folder(counts), folder(counts | {"test/dog": 2}, "other")
+    asked = ("fit", "--name", "pets", "--device", "cpu", "--data", root, "--epochs", "1")
+    assert run(*asked)[0] == 0
+    before = Path("runs/pets/checkpoint.pt").read_bytes()
+    changed = tuple(str(other) if word == "other" else word for word in changes)
+    status, _, err = run(*asked, *changed, "--resume")
+    assert status == 2
+    line = assert_a_sentence(err)
+    assert f"runs/pets/checkpoint.pt is of another run {says}" in line
+    assert "start without --resume, or choose another --run-dir" in line
+    assert Path("runs/pets/checkpoint.pt").read_bytes() == before
+    assert run(*asked, "--resume")[0] == 0
+
+
+def test_a_resume_with_nothing_to_resume_is_refused(run: Run, pictures: Path) -> None:
+    status, _, err = run("fit", "--data", pictures, "--resume", "--device", "cpu")
+    assert status == 2
+    assert "nothing to resume: runs/shapes-lenet/checkpoint.pt is not there" in assert_a_sentence(err)
+
+
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(run: Run, pictures: Path) -> None:
+    Path("runs/shapes-lenet").mkdir(parents=True)
+    Path("runs/shapes-lenet/checkpoint.pt").write_bytes(b"PK\x03\x04 half of it")
+    status, _, err = run("fit", "--data", pictures, "--resume", "--device", "cpu")
+    assert status == 2
+    assert "checkpoint.pt is damaged or no checkpoint of this version" in assert_a_sentence(err)
+
+
+@pytest.mark.parametrize("option", ["--models-dir", "--run-dir"])
+def test_a_folder_that_cannot_be_written_to_is_found_out_before_training(
+    run: Run, pictures: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object, **__: object) -> None:
+        raise AssertionError("hours of training")
+
+    monkeypatch.setattr(command_line, "fit", fit)
+    Path("file").touch()
+    status, _, err = run("fit", "--data", pictures, option, "file/models")
+    assert status == 2
+    assert "cannot write to file/models: Not a directory" in assert_a_sentence(err)
+    Path("locked").mkdir(mode=0o500)
+    if os.access("locked", os.W_OK):
+        return  # an administrator can write anywhere
+    status, _, err = run("fit", "--data", pictures, option, "locked")
+    assert status == 2
+    assert "cannot write to locked: Permission denied" in assert_a_sentence(err)
+
+
+def test_a_name_too_long_for_a_file_is_refused_before_training(run: Run, pictures: Path) -> None:
+    status, _, err = run("fit", "--data", pictures, "--name", "a" * 300)
+    assert status == 2
+    assert "File name too long" in assert_a_sentence(err)
+
+
+def test_a_run_that_diverged_is_not_exported(
+    run: Run, folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = command_line.RECIPES["tutorial"]
+    hot = type(recipe)(**(vars(recipe) | {"learning_rate": 1e30}))
+    monkeypatch.setitem(command_line.RECIPES, "tutorial", hot)
+    status, _, err = run(
+        "fit", "--data", folder({"cat": 9, "dog": 9}), "--recipe", "tutorial", "--device", "cpu"
+    )
+    assert status == 2
+    assert "not finite: training diverged" in assert_a_sentence(err)
+    assert not list(Path("models").iterdir())
+
+
+def test_evaluating_on_other_data_says_so(run: Run, folder: Callable[..., Path]) -> None:
+    root, other = folder({"cat": 9, "dog": 9}), folder({"cat": 12, "dog": 9}, "other")
+    assert run("fit", "--data", root, "--epochs", "1", "--name", "pets", "--device", "cpu")[0] == 0
+    status, out, _ = run("evaluate", "models/pets.pt", "--data", other)
+    assert status == 0
+    assert "the data are not those the model was measured on" in out
+
+
+def test_evaluating_on_other_classes_is_refused(run: Run, folder: Callable[..., Path]) -> None:
+    root, other = folder({"cat": 3, "dog": 3}), folder({"ant": 3, "bee": 3}, "other")
+    assert run("fit", "--data", root, "--epochs", "1", "--name", "pets", "--device", "cpu")[0] == 0
+    status, _, err = run("evaluate", "models/pets.pt", "--data", other)
+    assert status == 2
+    assert "the data's classes (ant, bee) are not the model's (cat, dog)" in assert_a_sentence(err)
+
+
+def test_evaluating_what_is_no_artefact_is_refused(run: Run, pictures: Path) -> None:
+    Path("text.pt").write_text("no model")
+    write_artefact(Path("foreign.pt"))
+    for name, says in {
+        "missing.pt": "missing.pt is not there",
+        "text.pt": "text.pt is not a TorchScript file, or is damaged",
+        "foreign.pt": "foreign.pt: its model.json is not one of this tool: 'loss'",
+    }.items():
+        status, _, err = run("evaluate", name, "--data", pictures)
+        assert status == 2
+        assert says in assert_a_sentence(err)

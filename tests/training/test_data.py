@@ -1,0 +1,299 @@
+"""Loading: folders as people have them, data sets by name, and hosts that fail."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.error import HTTPError
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from training import data as datasets
+from training.data import Data, DataError, PictureSet, load
+from training.networks import build
+
+Folder = Callable[..., Path]
+prepare = build("lenet", 2).prepare
+
+
+def load_pictures(folder: Path, seed: int = 0) -> Data:
+    return load(str(folder), Path("nowhere"), prepare, seed)
+
+
+def reds(part: PictureSet) -> list[int]:
+    """Tell the plain pictures of `folder` apart: each has its own red."""
+    return part.images[:, 0, 0, 0].tolist()
+
+
+def test_a_folder_with_a_test_part_is_taken_as_it_is(data: Data) -> None:
+    assert data.name == "shapes"
+    assert data.labels == ("bar", "checkers", "disc")
+    assert data.split == "test"
+    assert data.skipped == ()
+    assert data.train.images.shape == (60, 3, 32, 32)
+    assert data.train.images.dtype == torch.uint8
+    assert data.train.labels.tolist() == [0] * 20 + [1] * 20 + [2] * 20
+    assert data.test.labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+
+
+def test_the_two_parts_are_read_from_their_own_folders(folder: Folder) -> None:
+    data = load_pictures(folder({"train/cat": 2, "train/dog": 1, "test/cat": 1, "test/dog": 2}))
+    assert (reds(data.train), data.train.labels.tolist()) == ([1, 2, 3], [0, 0, 1])
+    assert (reds(data.test), data.test.labels.tolist()) == ([4, 5, 6], [0, 1, 1])
+
+
+def test_class_folders_alone_are_enough(folder: Folder) -> None:
+    data = load_pictures(folder({"cat": 5, "dog": 5}))
+    assert data.labels == ("cat", "dog")
+    assert (len(data.train), len(data.test), data.split) == (8, 2, "held-out")
+
+
+@pytest.mark.parametrize("prefix", ["", "train/"])
+def test_without_a_test_part_a_fifth_of_each_class_is_held_out_by_seed(folder: Folder, prefix: str) -> None:
+    root = folder({f"{prefix}cat": 20, f"{prefix}dog": 10})
+    first, again, other = (load_pictures(root, seed) for seed in (1, 1, 2))
+    assert torch.bincount(first.test.labels).tolist() == [4, 2]
+    assert sorted(reds(first.train) + reds(first.test)) == list(range(1, 31)), "every picture in one part"
+    assert reds(first.test) == reds(again.test)
+    assert first.fingerprint() == again.fingerprint()
+    assert reds(first.test) != reds(other.test)
+
+
+def test_each_class_keeps_a_picture_to_train_on(folder: Folder) -> None:
+    data = load_pictures(folder({"cat": 1, "dog": 2, "eel": 3}))
+    assert torch.bincount(data.train.labels, minlength=3).tolist() == [1, 1, 2]
+    assert torch.bincount(data.test.labels, minlength=3).tolist() == [0, 1, 1]
+
+
+def test_a_class_may_be_called_train_or_test(folder: Folder) -> None:
+    assert load_pictures(folder({"bus": 3, "train": 3, "test": 3})).labels == ("bus", "test", "train")
+
+
+def test_pictures_in_folders_below_a_class_belong_to_it(folder: Folder) -> None:
+    data = load_pictures(folder({"train/cat/2019": 2, "train/cat/2020": 1, "train/dog": 1, "test/cat": 1}))
+    assert data.train.labels.tolist() == [0, 0, 0, 1]
+
+
+def test_hidden_files_and_folders_are_not_looked_at(folder: Folder) -> None:
+    root = folder({"cat": 2, "dog": 2, ".cache": 2})
+    (root / "cat" / ".DS_Store").write_bytes(b"\0")
+    data = load_pictures(root)
+    assert data.labels == ("cat", "dog")
+    assert data.skipped == ()
+
+
+def test_files_that_are_no_pictures_are_skipped_and_listed_with_the_reason(folder: Folder) -> None:
+    root = folder({"train/cat": 2, "train/dog": 2, "test/dog": 1})
+    (root / "train/cat/Thumbs.db").write_bytes(b"no picture")
+    whole = (root / "train/cat/0.png").read_bytes()
+    (root / "test/dog/half.png").write_bytes(whole[: len(whole) - 30])
+    data = load_pictures(root)
+    assert (len(data.train), len(data.test)) == (4, 1)
+    assert data.train.labels.tolist() == [0, 0, 1, 1], "labels stay with their pictures"
+    listed, cut = data.skipped
+    assert listed == f"{Path('train/cat/Thumbs.db')}: not a picture"
+    assert cut.startswith(f"{Path('test/dog/half.png')}: ")
+    assert "truncated" in cut or "Truncated" in cut
+
+
+def test_a_picture_over_pillows_limit_is_skipped_with_that_reason(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder({"cat": 3, "dog": 3})
+    Image.new("RGB", (100, 100)).save(root / "dog" / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    (skipped,) = load_pictures(root).skipped
+    assert skipped.startswith(f"{Path('dog/huge.png')}: Image size (10000 pixels) exceeds limit")
+
+
+def test_names_that_are_not_utf8_do_not_stop_the_run_later(folder: Folder) -> None:
+    root = folder({"cat": 3, "dog": 3})
+    odd = os.fsdecode(os.fsencode(root / "dog") + b"/\xff")
+    try:
+        Path(odd).write_bytes(b"no picture")
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    assert load_pictures(root).skipped == (f"{Path('dog/?')}: not a picture",)
+    Path(os.fsdecode(os.fsencode(root) + b"/\xe9")).mkdir()
+    with pytest.raises(DataError, match=r"class folder \?: its name is not UTF-8"):
+        load_pictures(root)
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({}, r"pets: found 0 class folders; a classifier needs at least two, as train/<class>/picture\.jpg"),
+        ({"cat": 3}, "pets: found 1 class folders"),
+        ({"train/cat": 3, "test/cat": 3}, "pets: found 1 class folders"),
+        ({"train/cat": 3, "train/dog": 0, "test/cat": 1}, "no training pictures in dog: fill or remove"),
+        ({"cat": 3, "dog": 0}, "no training pictures in dog: fill or remove"),
+        ({"cat": 0, "dog": 0}, "pets: no training pictures could be read"),
+        ({"cat": 1, "dog": 1}, "pets: no test pictures could be read"),
+        ({"train/cat": 3, "train/dog": 3, "test/cat": 1, "test/eel": 1}, "classes that train lacks: eel"),
+        ({"test/cat": 3, "test/dog": 3}, "pets: has test/<class>/… but no train/<class>/…"),
+        ({"cat": 3, "dog": 3, "test/cat": 3}, "pets: has test/<class>/… but no train/<class>/…"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_refused(folder: Folder, counts: dict[str, int], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        load_pictures(folder(counts))
+
+
+@pytest.mark.parametrize("source", ["no/such/folder", "cifar11", ""])
+def test_what_is_neither_a_name_nor_a_folder_is_refused(source: str) -> None:
+    with pytest.raises(
+        DataError, match=rf"--data {source}: neither a data set's name \(cifar10\) nor a folder"
+    ):
+        load(source, Path("data"), prepare, 0)
+
+
+@pytest.mark.parametrize("name", ["pets", "my pets", "Haustiere süß 🐈", "[bold] :cat:"])
+def test_a_folder_may_have_any_name_and_be_given_with_a_slash(folder: Folder, name: str) -> None:
+    root = folder({"cat": 3, "[red] dog": 3}, name)
+    data = load(f"{root}/", Path(), prepare, 0)
+    assert (data.name, data.labels) == (name, ("[red] dog", "cat"))
+
+
+def test_the_folder_we_stand_in_has_a_name(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder({"cat": 3, "dog": 3}))
+    assert load(".", Path(), prepare, 0).name == "pets"
+
+
+def changed(data: Data, part: str, change: Callable[[PictureSet], object]) -> Data:
+    """Copy `data` and change its copy."""
+    parts = {
+        name: PictureSet(old.images.clone(), old.labels.clone())
+        for name, old in (("train", data.train), ("test", data.test))
+    }
+    change(parts[part])
+    return Data(data.name, data.labels, parts["train"], parts["test"], data.split)
+
+
+def test_equal_data_have_equal_fingerprints_wherever_they_lie(folder: Folder) -> None:
+    counts = {"train/cat": 2, "train/dog": 2, "test/dog": 1}
+    here, there = (load_pictures(folder(counts, name)) for name in ("here", "there"))
+    assert here.fingerprint() == there.fingerprint()
+    assert here.fingerprint().startswith("sha256:")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_changed_pixel_or_label_or_class_changes_the_fingerprint(data: Data, part: str) -> None:
+    same = changed(data, part, lambda _: None)
+    pixel = changed(data, part, lambda pictures: pictures.images[3, 2, 31, 31].bitwise_xor_(1))
+    label = changed(data, part, lambda pictures: pictures.labels[3].fill_(2))
+    renamed = Data(data.name, ("a", "b", "c"), data.train, data.test, data.split)
+    assert same.fingerprint() == data.fingerprint()
+    prints = {each.fingerprint() for each in (data, pixel, label, renamed)}
+    assert len(prints) == 4
+
+
+# By name
+
+
+class Stand(SimpleNamespace):
+    """What torchvision.datasets.CIFAR10 looks like from outside, with three pictures a part."""
+
+    def __init__(self, root: str, *, train: bool, download: bool) -> None:
+        arrays = np.random.default_rng(int(train)).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+        super().__init__(root=root, data=arrays, targets=[2, 0, 1 + train], classes=["a", "b", "c"])
+        assert download
+
+
+def test_cifar10_comes_as_channels_first_bytes_with_its_own_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", Stand)
+    data = load("cifar10", tmp_path, prepare, 0)
+    assert (data.name, data.labels, data.split) == ("cifar10", ("a", "b", "c"), "test")
+    for part, train in ((data.train, True), (data.test, False)):
+        raw = Stand("", train=train, download=True)
+        assert part.images.shape == (3, 3, 32, 32)
+        assert part.images.dtype == torch.uint8
+        assert part.images.is_contiguous()
+        for channel in range(3):
+            assert np.array_equal(part.images[:, channel].numpy(), raw.data[..., channel])
+        assert part.labels.dtype == torch.int64
+        assert part.labels.tolist() == raw.targets
+
+
+@contextmanager
+def host(answer: bytes | None) -> Iterator[int]:
+    """Listen on a loopback port: say `answer` to whoever connects; None: say nothing until they hang up."""
+
+    def serve() -> None:
+        with suppress(OSError):  # the listening socket closed: the test is over
+            while True:
+                connection, _ = server.accept()
+                with connection, suppress(OSError):
+                    connection.recv(4096)
+                    connection.settimeout(5)  # so that a client that waits for ever fails its test
+                    connection.sendall(answer) if answer is not None else connection.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def refused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextmanager
+def cifar_at(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"http://127.0.0.1:{port}/cifar-10.tar.gz")
+    monkeypatch.setenv("no_proxy", "*")
+    before = socket.getdefaulttimeout()
+    yield
+    assert socket.getdefaulttimeout() == before, "the limit is for the download alone"
+
+
+def assert_names_the_remedy(refused: pytest.ExceptionInfo[DataError]) -> None:
+    says = str(refused.value)
+    assert says.startswith("cannot download CIFAR-10 (")
+    assert "cifar-10-python.tar.gz" in says
+    assert "--data-dir" in says
+
+
+def test_a_host_that_refuses_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cifar_at(refused_port(), monkeypatch), pytest.raises(DataError) as refused:
+        load("cifar10", tmp_path, prepare, 0)
+    assert_names_the_remedy(refused)
+
+
+def test_a_silent_host_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "DOWNLOAD_TIMEOUT_S", 0.2)
+    with host(None) as port, cifar_at(port, monkeypatch), pytest.raises(DataError, match="timed out") as gone:
+        load("cifar10", tmp_path, prepare, 0)
+    assert_names_the_remedy(gone)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"I am no web server\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nno tar.gz",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nhalf of it",
+    ],
+)
+def test_a_host_that_answers_nonsense_ends_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    with host(answer) as port, cifar_at(port, monkeypatch), pytest.raises(DataError) as refused:
+        load("cifar10", tmp_path, prepare, 0)
+    if isinstance(refused.value.__cause__, HTTPError):
+        refused.value.__cause__.close()  # urllib leaves an unread answer to the collector
+    assert_names_the_remedy(refused)

@@ -1,0 +1,126 @@
+"""The figures, by hand on a few logits."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.data import PictureSet
+from training.evaluate import calibration_error, evaluate
+
+LABELS = ("a", "b", "c")
+
+
+def pictures(truth: list[int]) -> PictureSet:
+    """Give pictures that hold nothing but their own number."""
+    numbers = torch.arange(len(truth), dtype=torch.uint8).view(-1, 1, 1, 1)
+    return PictureSet(numbers, torch.tensor(truth))
+
+
+def look_up(logits: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda images: logits[images.flatten().long()]
+
+
+def confident(confidence: float, classes: int = 2) -> list[float]:
+    """Give logits whose softmax is `confidence` for class 0 and the rest shared equally."""
+    return [math.log(confidence)] + [math.log((1 - confidence) / (classes - 1))] * (classes - 1)
+
+
+TRUTH = [0, 0, 0, 1, 1, 2]
+PREDICTED = [0, 0, 1, 1, 2, 0]
+
+
+@pytest.fixture
+def logits() -> Tensor:
+    """Give logits of 0 and ln 2: the predicted class has probability 1/2, the others 1/4."""
+    logits = torch.zeros(6, 3)
+    logits[range(6), PREDICTED] = math.log(2)
+    return logits
+
+
+def test_accuracy_is_the_share_of_right_answers(logits: Tensor) -> None:
+    metrics = evaluate(look_up(logits), pictures(TRUTH), LABELS)
+    assert metrics.accuracy == 3 / 6
+    assert metrics.pictures == 6
+
+
+def test_accuracy_of_a_class_is_among_its_own_pictures(logits: Tensor) -> None:
+    metrics = evaluate(look_up(logits), pictures(TRUTH), LABELS)
+    assert metrics.per_class_accuracy == {"a": 2 / 3, "b": 1 / 2, "c": 0}
+
+
+def test_rows_of_the_confusion_matrix_are_the_true_classes(logits: Tensor) -> None:
+    metrics = evaluate(look_up(logits), pictures(TRUTH), LABELS)
+    assert metrics.confusion_matrix == [[2, 1, 0], [0, 1, 1], [1, 0, 0]]
+
+
+def test_the_loss_is_the_mean_of_minus_log_probability(logits: Tensor) -> None:
+    metrics = evaluate(look_up(logits), pictures(TRUTH), LABELS)
+    assert metrics.loss == pytest.approx((3 * math.log(2) + 3 * math.log(4)) / 6)
+
+
+def test_a_class_without_test_pictures_has_no_accuracy() -> None:
+    metrics = evaluate(look_up(torch.eye(3)), pictures([0, 0]), LABELS)
+    assert metrics.per_class_accuracy == {"a": 0.5, "b": None, "c": None}
+    assert metrics.confusion_matrix == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_pictures_are_measured_in_order_over_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.evaluate.BATCH", 4)
+    sizes = []
+
+    def forward(images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        return torch.eye(3)[images.flatten().long() % 3]
+
+    metrics = evaluate(forward, pictures([0, 1, 2] * 3), LABELS)
+    assert sizes == [4, 4, 1]
+    assert metrics.accuracy == 1
+
+
+def test_measuring_keeps_no_gradients() -> None:
+    layer = torch.nn.Linear(1, 3)
+
+    def forward(images: Tensor) -> Tensor:
+        logits = layer(images.flatten(1).float())
+        assert not logits.requires_grad
+        return logits
+
+    evaluate(forward, pictures([0, 1]), LABELS)
+
+
+def test_who_is_right_as_often_as_they_say_is_calibrated() -> None:
+    logits = torch.tensor([confident(0.75)] * 4)
+    assert calibration_error(logits, torch.tensor([0, 0, 0, 1])) == pytest.approx(0, abs=1e-6)
+
+
+def test_who_is_sure_and_wrong_half_the_time_is_off_by_half() -> None:
+    logits = torch.tensor([[1000.0, 0.0]] * 4)
+    assert logits.double().softmax(1).max() == 1, "a confidence of exactly 1 has a bin"
+    assert calibration_error(logits, torch.tensor([0, 0, 1, 1])) == pytest.approx(0.5)
+
+
+def test_who_doubts_and_is_right_is_off_by_the_doubt() -> None:
+    logits = torch.tensor([confident(0.6)] * 5)
+    assert calibration_error(logits, torch.zeros(5, dtype=torch.int64)) == pytest.approx(0.4)
+
+
+def test_gaps_count_by_the_pictures_in_their_bin_and_do_not_cancel_across_bins() -> None:
+    sure, unsure = confident(0.9), confident(0.55)
+    logits = torch.tensor([sure, sure, sure, unsure])
+    truth = torch.tensor([0, 0, 1, 0])  # sure: 2 of 3 right, over by 0.7/3; unsure: right, under by 0.45
+    expected = 3 / 4 * (0.9 - 2 / 3) + 1 / 4 * (1 - 0.55)
+    assert calibration_error(logits, truth) == pytest.approx(expected)
+
+
+def test_gaps_within_a_bin_do_cancel() -> None:
+    """0.81 and 0.86 share the 13th of 15 bins: (0.8, 0.8667]."""
+    logits = torch.tensor([confident(0.81), confident(0.86)])
+    expected = abs((0.81 + 0.86) / 2 - 1 / 2)
+    assert calibration_error(logits, torch.tensor([0, 1])) == pytest.approx(expected)
+
+
+def test_a_single_class_has_confidence_one() -> None:
+    assert calibration_error(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)) == 0
