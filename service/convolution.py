@@ -11,11 +11,12 @@ from service.exactness import EXACT_BELOW, is_whole, largest_magnitude
 from service.geometry import Cost, Geometry, Padding, Pair, plan
 from service.windows import Array, PaddingMode, look_through, pad
 
-# One block of windows is copied at a time: half a megabyte stays in a core's cache, so this is also
-# the quickest size, and memory stays a small multiple of the image's own.
-BLOCK_CELLS = 2**16
-# Below this OpenBLAS multiplies on the calling thread. Its own threads cost more than they bring
-# here: requests already run side by side, and on busy cores they wait for each other.
+# Windows are copied and multiplied block by block: a block and its results stay in a core's cache,
+# which is quickest, and memory stays a small multiple of the image's own.
+BLOCK_CELLS = 2**17
+BLOCK_RESULTS = 2**14
+# Up to here OpenBLAS multiplies on the calling thread. Its own threads are not wanted: requests run
+# side by side already, and on busy cores its threads wait for each other (measured: 100 times as long).
 BLOCK_MULTIPLY_ADDS = 2**18
 
 
@@ -23,8 +24,9 @@ BLOCK_MULTIPLY_ADDS = 2**18
 class Convolution:
     """Filters, how they slide, and what is done with the sums.
 
-    `filters` is float64 K×C×fh×fw; C is the image's channels. `bias` is a number, or K of them.
-    `per_channel` keeps the image's channels apart: C*K outputs, channel-major as torch's groups.
+    `filters` is float64 K×C×fh×fw for an image of C channels, or K×1×fh×fw, the same on every channel.
+    `bias` is a number, or K of them. `per_channel` keeps channels apart instead of summing them: C*K
+    outputs, channel-major as torch's groups.
     """
 
     filters: Array
@@ -57,9 +59,9 @@ class Convolution:
         """The filters as they meet the image: turned by half a turn where `flip` asks so."""
         return self.filters[:, :, ::-1, ::-1] if self.flip else self.filters
 
-    @property
-    def cost(self) -> Cost:
-        kernels, channels, height, width = self.filters.shape
+    def cost(self, image: Array) -> Cost:
+        kernels, _, height, width = self.filters.shape
+        channels = len(image)
         if self.per_channel:
             return Cost(channels, kernels * channels, height * width)
         return Cost(channels, kernels, height * width * channels)
@@ -72,7 +74,11 @@ def convolve(image: Array, convolution: Convolution) -> Array:
     size is `Axis.result`. Raises InvalidRequest where a sum is too large for a double. Sizes are the
     caller's to check first (`check_fits`, `check_cost`).
     """
-    output = correlate(image, convolution) + _one_an_output(convolution)
+    sums = correlate(image, convolution)
+    kernels = len(convolution.filters)
+    bias = np.broadcast_to(np.asarray(convolution.bias, dtype=np.float64), (kernels,))
+    with np.errstate(over="ignore"):
+        output = sums + np.tile(bias, len(sums) // kernels)[:, np.newaxis, np.newaxis]
     if not np.isfinite(output).all():
         raise InvalidRequest(
             "a result is too large for an IEEE double (about 1.8e308); scale the image or the filter",
@@ -89,20 +95,22 @@ def correlate(image: Array, convolution: Convolution) -> Array:
     Windows are copied block by block into the columns of a matrix and multiplied with the filters'
     rows ("im2col": Chellapilla et al. 2006, "High performance convolutional neural networks").
     """
-    geometry = convolution.plan(image)
-    weights = convolution.weights
+    geometry, weights, padded = convolution.plan(image), convolution.weights, convolution.pad(image)
     kernels, channels = weights.shape[:2]
-    groups = channels if convolution.per_channel else 1
+    groups = len(image) if convolution.per_channel else 1
     if convolution.per_channel:
-        weights = weights.swapaxes(0, 1)
-    rows = weights.reshape(groups, kernels, -1)
-    # C×fh×fw×h×w: a block's copy then runs along the image's own rows.
-    windows = look_through(convolution.pad(image), geometry).transpose(0, 3, 4, 1, 2)
+        rows = weights.swapaxes(0, 1).reshape(channels, kernels, -1)
+    else:
+        rows = weights.reshape(1, kernels, -1)
     sums = np.empty((groups, kernels, *geometry.output))
     with np.errstate(over="ignore", invalid="ignore"):  # `convolve` looks at the results
-        for down, across in _blocks(geometry.output, windows[..., 0, 0].size, kernels):
+        if channels < len(padded) and not convolution.per_channel:
+            padded = padded.sum(axis=0, keepdims=True)  # what every channel meets alike
+        # C×fh×fw×h×w: a block's copy then runs along the image's own rows.
+        windows = look_through(padded, geometry).transpose(0, 3, 4, 1, 2)
+        for down, across in _blocks(geometry.output, windows[..., 0, 0].size, groups * kernels):
             block = windows[..., down, across]
-            products = rows @ block.reshape(groups, rows.shape[2], -1)
+            products = _multiply(rows, block.reshape(groups, rows.shape[2], -1))
             sums[..., down, across] = products.reshape(groups, kernels, *block.shape[-2:])
     return sums.reshape(groups * kernels, *geometry.output)
 
@@ -110,19 +118,21 @@ def correlate(image: Array, convolution: Convolution) -> Array:
 def _blocks(output: Pair, window_cells: int, kernels: int) -> Iterator[tuple[slice, slice]]:
     """Cut an output into blocks of whole rows, or of parts of one where a row is too much."""
     height, width = output
-    most = min(BLOCK_CELLS // window_cells, BLOCK_MULTIPLY_ADDS // (window_cells * kernels))
-    across = min(max(most, 1), width)
+    most = max(min(BLOCK_CELLS // window_cells, BLOCK_RESULTS // kernels), 1)
+    across = min(most, width)
     down = max(most // width, 1)
     for top in range(0, height, down):
         for left in range(0, width, across):
             yield slice(top, top + down), slice(left, left + across)
 
 
-def _one_an_output(convolution: Convolution) -> Array:
-    """The bias as outputs×1×1: filter k's at every channel's k-th output."""
-    kernels = convolution.filters.shape[0]
-    bias = np.broadcast_to(np.asarray(convolution.bias, dtype=np.float64), (kernels,))
-    return np.tile(bias, convolution.cost.outputs // kernels)[:, np.newaxis, np.newaxis]
+def _multiply(rows: Array, columns: Array) -> Array:
+    """Multiply matrices, so many taps at a time that each product is of BLOCK_MULTIPLY_ADDS at most."""
+    taps = max(BLOCK_MULTIPLY_ADDS // (rows.shape[1] * columns.shape[2]), 1)
+    product: Array = rows[..., :taps] @ columns[:, :taps]
+    for start in range(taps, rows.shape[2], taps):
+        product += rows[..., start : start + taps] @ columns[:, start : start + taps]
+    return product
 
 
 def is_exact(image: Array, convolution: Convolution) -> bool:
@@ -137,4 +147,6 @@ def is_exact(image: Array, convolution: Convolution) -> bool:
         return False
     with np.errstate(over="ignore"):
         most = float(np.abs(convolution.filters).sum(axis=(1, 2, 3)).max())
+    if convolution.filters.shape[1] == 1:
+        most *= len(image)
     return max(largest_magnitude(image), abs(value)) * most + largest_magnitude(bias) < EXACT_BELOW

@@ -74,9 +74,9 @@ def decode_image(data: bytes, *, max_pixels: int, channels: int = 3) -> NDArray[
         check_cost(image, data, max_pixels)
     with refusing(f"the {name} picture is damaged or cut short", max_pixels):
         image.load()
-        picture = turn_upright(to_eight_bits(image), image).convert(mode)
-        # By channel: six times as fast as transposing H×W×C.
-        return np.stack([np.asarray(channel) for channel in picture.split()])
+        picture = turn_upright(to_eight_bits(image), image)
+        # Pillow's `convert` copies even where nothing changes.
+        return to_array(picture if picture.mode == mode else picture.convert(mode))
 
 
 def check_picture_type(content_type: str | None) -> None:
@@ -214,3 +214,13 @@ def turn_upright(picture: Image.Image, stored: Image.Image) -> Image.Image:
         logger.debug("unreadable EXIF; picture taken as stored", exc_info=True)
         turn = None
     return picture if turn is None else picture.transpose(turn)
+
+
+def to_array(picture: Image.Image) -> NDArray[np.uint8]:
+    """H×W pixels of C channels as C×H×W."""
+    planes = np.empty((len(picture.getbands()), picture.height, picture.width), np.uint8)
+    # By channel, as bytes, into their place: half the time of `np.asarray` and a transpose.
+    for index, plane in enumerate(planes):
+        channel = picture.getchannel(index).tobytes()
+        plane[:] = np.frombuffer(channel, np.uint8).reshape(plane.shape)
+    return planes

@@ -54,16 +54,16 @@ def answer_picture(picture: bytes, form: list[tuple[str, str]], limits: Limits, 
     started = perf_counter()
     fields = read_fields(ConvolvePictureRequest, read_words(form))
     asked = fields.convolution(channels=3)
-    if asked.cost.outputs not in (1, 3):
+    outputs = len(asked.filters) * (3 if asked.per_channel else 1)
+    if outputs not in (1, 3):
         raise InvalidRequest(
-            f"the output has {asked.cost.outputs} channels; a picture has 1 or 3",
-            field=fields.filter_field,
+            f"the output has {outputs} channels; a picture has 1 or 3", field=fields.filter_field
         )
     # Refused before it is decoded where its cells, three a pixel, would be too many below.
     decoded = decode_image(picture, max_pixels=min(max_pixels, limits.max_cells // 3))
     image = decoded.astype(np.float64)
     ready = perf_counter()
-    _check(asked.plan(image), asked.cost, limits, field=fields.filter_field)
+    _check(asked.plan(image), asked.cost(image), limits, field=fields.filter_field)
     output = convolve(image, asked)
     timings = _milliseconds(started, ready)
     return Answer(encode_png(to_picture(output, fields.normalize)), PNG, timings)
@@ -92,7 +92,7 @@ def _milliseconds(started: float, ready: float) -> dict[str, float]:
 def _convolve(fields: ConvolveRequest, limits: Limits, with_steps: bool) -> Result:
     image = fields.channels_first
     asked = fields.convolution(channels=len(image))
-    geometry, cost = asked.plan(image), asked.cost
+    geometry, cost = asked.plan(image), asked.cost(image)
     _check(geometry, cost, limits, field=fields.filter_field)
     if with_steps:
         check_steps(geometry, outputs=cost.outputs, numbers_a_step=2 * cost.taps)

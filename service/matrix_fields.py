@@ -13,6 +13,8 @@ from service.windows import Array
 
 # More cells than any limit could allow, and still an index that NumPy takes.
 LARGEST = 2**31 - 1
+# More than any layer has; a few bytes, a name, are turned into a matrix each.
+MOST_FILTERS = 4096
 
 
 def _rows(items: dict[str, Any]) -> dict[str, Any]:
@@ -23,6 +25,10 @@ NUMBER = {"type": "number"}
 FLAT, DEEP = _rows(_rows(NUMBER)), _rows(_rows(_rows(NUMBER)))
 MATRIX = {"anyOf": [FLAT, DEEP]}
 NAMED_OR_MATRIX = {"anyOf": [{"type": "string", "enum": list(CATALOGUE)}, FLAT, DEEP]}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [*schema.get("anyOf", [schema]), {"type": "null"}]}
 
 
 def _whole(low: int, lengths: tuple[int, ...]) -> dict[str, Any]:
@@ -47,6 +53,8 @@ def read_filters(value: object) -> Array | None:
         return None
     if not isinstance(value, list) or not value:
         raise ValueError("filters has to be a list of filters, at least one")
+    if len(value) > MOST_FILTERS:
+        raise ValueError(f"filters are {len(value)}; the limit is {MOST_FILTERS}")
     filters = [_named_or_matrix(item, f"filters[{place}]") for place, item in enumerate(value)]
     first = filters[0].shape
     for place, array in enumerate(filters):
@@ -105,8 +113,12 @@ def read_bias(value: object) -> float | tuple[float, ...]:
 
 
 Image = Annotated[Array, PlainValidator(read_image), WithJsonSchema(MATRIX)]
-OneFilter = Annotated[Array | None, PlainValidator(read_filter), WithJsonSchema(NAMED_OR_MATRIX)]
-Filters = Annotated[Array | None, PlainValidator(read_filters), WithJsonSchema(_rows(NAMED_OR_MATRIX))]
+OneFilter = Annotated[Array | None, PlainValidator(read_filter), WithJsonSchema(_or_null(NAMED_OR_MATRIX))]
+Filters = Annotated[
+    Array | None,
+    PlainValidator(read_filters),
+    WithJsonSchema(_or_null(_rows(NAMED_OR_MATRIX) | {"maxItems": MOST_FILTERS})),
+]
 Cells = Annotated[
     Padding,
     PlainValidator(read_padding),

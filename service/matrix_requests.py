@@ -98,7 +98,7 @@ class ConvolutionFields(MatrixBody):
         return "filter" if self.filters is None else "filters"
 
     def _stacked(self, channels: int) -> Array:
-        """One filter or several, flat or with channels, as float64 K×C×fh×fw."""
+        """One filter or several as float64 K×C×fh×fw, or flat ones as K×1×fh×fw."""
         if self.filter is not None and self.filters is None:
             filters = self.filter[np.newaxis]
         elif self.filters is not None and self.filter is None:
@@ -107,7 +107,7 @@ class ConvolutionFields(MatrixBody):
             count = "neither" if self.filter is None else "both"
             raise InvalidRequest(f"give filter or filters; {count} is given", field="filter")
         if filters.ndim == 3:
-            return np.repeat(filters[:, np.newaxis], channels, axis=1)
+            return filters[:, np.newaxis]
         if self.layout == "HWC":
             filters = np.moveaxis(filters, -1, 1)
         if filters.shape[1] != channels:

@@ -44,6 +44,7 @@ def convolution_steps(image: Array, convolution: Convolution, layout: Layout | N
     """
     seen = look_through(convolution.pad(image), convolution.plan(image))
     weights = convolution.weights
+    weights = np.broadcast_to(weights, (len(weights), len(image), *weights.shape[2:]))
     if convolution.per_channel:  # both become C*K×...×fh×fw, channel-major
         windows = np.repeat(seen, len(weights), axis=0)
         taps = weights.swapaxes(0, 1).reshape(-1, *weights.shape[2:])

@@ -7,10 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from service.errors import InvalidRequest
 from service.filters import CATALOGUE
 from service.geometry import Limits
-from service.matrices import brief
 from service.matrix_answers import Answer, answer_convolve, answer_picture, answer_pool
 from service.matrix_calls import Call
 from service.matrix_openapi import (
@@ -119,16 +117,8 @@ async def run(request: Request, function: Callable[P, Answer], *args: P.args, **
 
 
 def read_texts(form: FormData) -> list[tuple[str, str]]:
-    """Give a form's fields beside `file`. Raises InvalidRequest where one is a file, or `file` is two."""
-    if len(form.getlist("file")) > 1:
-        raise InvalidRequest("file is given twice; send one picture", field="file")
-    texts = []
-    for name, value in form.multi_items():
-        if isinstance(value, str):
-            texts.append((name, value))
-        elif name != "file":
-            raise InvalidRequest(f"{brief(name)} is a file; send it as text", field=name[:64])
-    return texts
+    """Give the fields of a form beside its one file."""
+    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -1,7 +1,6 @@
 """Convolution against SciPy, SciPy's ndimage and PyTorch, and against the article's own numbers."""
 
 import tracemalloc
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -131,7 +130,7 @@ def test_any_layer_agrees_with_torch(
         groups=channels if depthwise else 1,
     )
     np.testing.assert_array_equal(output, expected)
-    assert asked.cost == (channels, len(output), weights[0].size)
+    assert asked.cost(cells) == (channels, len(output), weights[0].size)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's, of even filters
@@ -254,30 +253,58 @@ def test_depthwise_outputs_go_channel_by_channel_with_each_filters_own_bias() ->
     assert output.ravel().tolist() == [2.5, 3, 20.5, 30]
 
 
-@pytest.mark.parametrize(("cells", "multiply_adds"), list(product([1, 7, 100], [1, 50, 10**6])))
+@given(seed=seeds, channels=st.integers(1, 4), kernels=st.integers(1, 3), per_channel=st.booleans())
+def test_a_flat_filter_is_the_same_filter_on_every_channel(
+    seed: int, channels: int, kernels: int, per_channel: bool
+) -> None:
+    image, flat = whole_numbers(seed, channels, 5, 4), whole_numbers(seed + 1, kernels, 1, 2, 3)
+    repeated = np.repeat(flat, channels, axis=1)
+    one, each = (
+        Convolution(filters, padding=1, padding_mode="constant", value=2, per_channel=per_channel)
+        for filters in (flat, repeated)
+    )
+    np.testing.assert_array_equal(convolve(image, one), convolve(image, each))
+    assert convolution_steps(image, one, "HWC") == convolution_steps(image, each, "HWC")
+    assert one.cost(image) == each.cost(image)
+    assert is_exact(image * 2.0**44, one) == is_exact(image * 2.0**44, each)
+
+
+@pytest.mark.parametrize("name", ["BLOCK_CELLS", "BLOCK_RESULTS", "BLOCK_MULTIPLY_ADDS"])
+@pytest.mark.parametrize("size", [1, 7, 50, 300])
+@pytest.mark.parametrize("per_channel", [False, True])
 def test_blocks_of_any_size_give_the_same_output(
-    monkeypatch: pytest.MonkeyPatch, cells: int, multiply_adds: int
+    monkeypatch: pytest.MonkeyPatch, name: str, size: int, per_channel: bool
 ) -> None:
     image, filters = whole_numbers(5, 3, 9, 8), whole_numbers(6, 4, 3, 2, 3)
-    expected = by_torch(image, filters, padding=1)
-    monkeypatch.setattr(convolution, "BLOCK_CELLS", cells)
-    monkeypatch.setattr(convolution, "BLOCK_MULTIPLY_ADDS", multiply_adds)
-    np.testing.assert_array_equal(convolve(image, Convolution(filters, padding=1)), expected)
+    asked = Convolution(filters, padding=1, per_channel=per_channel)
+    expected = convolve(image, asked)
+    monkeypatch.setattr(convolution, name, size)
+    np.testing.assert_array_equal(convolve(image, asked), expected)
 
 
-def test_memory_stays_a_small_multiple_of_the_images() -> None:
-    image, filters = np.ones((1, 700, 700)), np.ones((1, 1, 31, 31))
+@pytest.mark.parametrize(("image", "window"), [((700, 700), (31, 31)), ((1, 300_000), (1, 201))])
+def test_memory_stays_a_small_multiple_of_the_images(image: Any, window: Any) -> None:
+    cells, filters = np.ones((1, *image)), np.ones((1, 1, *window))
     tracemalloc.start()
-    convolve(image, Convolution(filters, padding="same"))
+    convolve(cells, Convolution(filters, padding="same"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 5 * image.nbytes
+    assert peak < 6 * cells.nbytes
+
+
+def test_a_heavy_layer_takes_no_more_memory_than_its_numbers() -> None:
+    image, filters = np.ones((100_000, 1, 1)), np.ones((500, 1, 1, 1))
+    tracemalloc.start()
+    assert convolve(image, Convolution(filters))[0, 0, 0] == 100_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 def test_minus_zero_never_appears() -> None:
     image = np.array([[[0.0, -0.0, 5.0]]])
     for activation in (None, "relu"):
-        asked = Convolution(np.array([[[[-1.0]]]]), activation=activation)  # type: ignore[arg-type]
+        asked = Convolution(np.array([[[[-1.0]]]]), bias=-0.0, activation=activation)  # type: ignore[arg-type]
         assert not np.signbit(convolve(image, asked)[..., :2]).any()
 
 
@@ -315,6 +342,8 @@ def test_only_whole_numbers_below_2_to_53_are_called_exact() -> None:
     assert not is_exact(image + 0.5, Convolution(one))
     assert not is_exact(image, Convolution(one / 2))
     assert not is_exact(image, Convolution(one, bias=(0.5,)))
+    assert not is_exact(image, Convolution(one, bias=-(2.0**53)))
+    assert not is_exact(image, Convolution(one, padding=1, padding_mode="constant", value=-(2.0**53)))
     assert not is_exact(image, Convolution(one, padding=1, padding_mode="constant", value=0.5))
 
 
@@ -403,6 +432,8 @@ def test_steps_of_whole_cells_under_a_broken_filter_keep_the_cells_whole() -> No
     assert (step["window"], step["products"], step["sum"]) == ([[10]], [[5.0]], 5.0)
     assert type(step["window"][0][0]) is int
     assert type(step["sum"]) is float
+    step = convolution_steps(ARTICLE, Convolution(VERTICAL_EDGE, bias=0.5), None)[0]
+    assert type(step["sum"]) is int
 
 
 def test_more_steps_than_anyone_reads_are_refused_with_their_number() -> None:

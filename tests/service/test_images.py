@@ -421,12 +421,12 @@ def test_the_refusal_of_a_large_picture_names_its_size_and_the_limit():
 def test_a_huge_picture_is_refused_by_its_header_at_no_cost(kind):
     body = huge(kind)
     memory_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started = time.thread_time()  # not the clock: other tests may hold the cores
     with pytest.raises(
         TooLarge, match=r"image is 50000×50000 pixels \(2500.0 megapixels\); the limit is 25.0"
     ):
         decode_image(body, max_pixels=25_000_000)
-    assert time.perf_counter() - started < 0.05
+    assert time.thread_time() - started < 0.05
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kib < 8 * 1024
 
 
@@ -470,7 +470,9 @@ def test_a_small_jpeg_that_goes_over_its_picture_for_hours_is_refused():
 
 def test_what_follows_a_jpeg_or_hides_in_its_metadata_is_no_scan():
     body = saved(photo(), "JPEG", comment=b"\xff\xda" * 200)
-    np.testing.assert_array_equal(decode(body + b"\0\0" + b"\xff\xda\0\0" * 200), decode(saved(photo(), "JPEG")))
+    np.testing.assert_array_equal(
+        decode(body + b"\0\0" + b"\xff\xda\0\0" * 200), decode(saved(photo(), "JPEG"))
+    )
 
 
 @pytest.mark.parametrize("compression", ["tiff_ccitt", "group3", "group4"])

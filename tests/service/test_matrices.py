@@ -232,6 +232,7 @@ def test_damaged_npy_is_read_or_refused_but_never_breaks(damage: list[tuple[int,
         ({"filter": [[1, 2], [3]]}, "filter", "filter[1] is 1 long but filter[0] is 2"),
         ({"filters": []}, "filters", "filters has to be a list of filters, at least one"),
         ({"filters": "sobel-x"}, "filters", "filters has to be a list of filters"),
+        ({"filters": ["sobel-x"] * 4097}, "filters", "filters are 4097; the limit is 4096"),
         ({"filters": ["sobel-x", "gaussian-5"]}, "filters", "filters[1] is 5×5 but filters[0] is 3×3"),
         ({"filters": ["sobel-x", [["x"]]]}, "filters", "filters[1][0][0] is a string, not a number"),
         ({"layout": "hwc"}, "layout", "layout is 'hwc'"),
@@ -305,7 +306,7 @@ def test_layout_tells_the_axes_of_image_and_filter() -> None:
         assert request.channels_first.tolist() == [[[1]], [[2]], [[3]]]
         assert request.convolution(3).filters.tolist() == [[[[4]], [[5]], [[6]]]]
     flat = read_fields(ConvolveRequest, {"image": [[1]], "filter": [[4]]})
-    assert flat.convolution(3).filters.tolist() == [[[[4]]] * 3]
+    assert flat.convolution(3).filters.tolist() == [[[[4]]]]
 
 
 def test_poolings_fields_become_a_pooling() -> None:
