@@ -1,0 +1,77 @@
+# Everything a developer does. `make` alone lists the targets; nothing but Python 3.11, 3.12 or 3.13 is needed before.
+
+VENV ?= .venv
+PORT ?= 8000
+WORKERS ?= 1
+# Not taken from the environment: some shells export HOST as the machine's name.
+HOST = 127.0.0.1
+# CPU builds of torch, for machines without an NVIDIA GPU. Empty: pip's default registry at once.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+USABLE = import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	"$$python" -c '$(USABLE)' >/dev/null 2>&1 && echo "$$python" && break; done)
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup serve train test test-container lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.developing ## make the environment for training, tests and lint
+	@echo "ready: $$($(BIN)/python --version), torch $$($(BIN)/python -c 'from importlib.metadata import version as v; print(v("torch"), "with torchvision", v("torchvision"))')"
+
+serve: $(VENV)/.serving ## serve the models of models/; PORT=8000 HOST=127.0.0.1 WORKERS=1
+	@echo "serving on http://$(HOST):$(PORT) (documentation: /docs); Ctrl-C stops"
+	@exec $(BIN)/python -m service --host $(HOST) --port $(PORT) --workers $(WORKERS)
+
+train: $(VENV)/.developing ## train a model into models/; DATA=folder RECIPE=name ARGS='--network … --epochs …'
+	$(BIN)/python -m training fit $(if $(DATA),--data "$(DATA)") $(if $(RECIPE),--recipe $(RECIPE)) $(ARGS)
+
+test: $(VENV)/.developing ## run the tests; ARGS='-k name'
+	$(BIN)/python -m pytest $(ARGS)
+
+test-container: ## build the image, run it with compose and use it; skipped without a container engine
+	bash tests/container/run.sh
+
+lint: $(VENV)/.developing ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy deploy
+	bash -n .ci/run && bash -n tests/container/run.sh
+
+format: $(VENV)/.developing ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment and what tools left behind; models, data and runs stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build stride.egg-info
+	find service training tests deploy -name __pycache__ -prune -exec rm -rf {} +
+
+# A finished step leaves its stamp in the environment, so that nothing is done twice.
+$(VENV)/.created:
+	@python="$(PYTHON)"; "$$python" -c '$(USABLE)' 2>/dev/null || { \
+		echo "No Python 3.11, 3.12 or 3.13 with venv was found. Install one (Debian, Ubuntu: apt install python3-venv)," \
+			"or name it: make PYTHON=/path/to/python3.13 …" >&2; exit 1; }; \
+	echo "creating $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv "$(VENV)"
+	@touch $@
+
+# The pair first and in one go, for serving too: what is installed later then finds it in place.
+$(VENV)/.torch: pyproject.toml deploy/install_torch.py | $(VENV)/.created
+	@$(BIN)/python deploy/install_torch.py --with-torchvision --index "$(TORCH_INDEX)"
+	@touch $@
+
+$(VENV)/.serving: pyproject.toml $(VENV)/.torch
+	@echo "installing the service"
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.developing: pyproject.toml $(VENV)/.torch
+	@echo "installing the service, training and the tools for tests and lint"
+	@$(PIP_INSTALL) -e '.[training,test]'
+	@touch $(VENV)/.serving $@
