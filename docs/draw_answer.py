@@ -1,4 +1,4 @@
-"""Draw docs/answer.png, the README's picture, from the answers of a running service.
+"""Draw docs/answer.jpg, the README's picture, from the answers of a running service.
 
 python docs/draw_answer.py http://127.0.0.1:8000      (needs Pillow alone)
 """
@@ -112,7 +112,7 @@ def main() -> None:
     words = ("floor((n + 2p - f) / s) + 1", "(6 + 2·0 - 3) / 1 + 1 = 4")
     for line, text in enumerate(words):
         sheet.text(x + 4 * cell + 36, y + (2.4 + line * 0.7) * cell, text, 16, INK if line else QUIET)
-    sheet.image.quantize(256).save(HERE / "answer.png", optimize=True)
+    sheet.image.save(HERE / "answer.jpg", quality=90, subsampling=0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -80,6 +81,8 @@ def layers(settings: Settings) -> list[Middleware]:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load and warm the models, serve, then answer what was accepted and end the threads."""
     settings: Settings = app.state.settings
+    # Pillow warns of odd metadata in pictures that it reads all the same: nobody here can mend them.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     torch.set_num_threads(settings.thread_count)
     loaded = await asyncio.to_thread(load_warm, settings.models_dir, settings.batch_size)
     default = settings.default_model or next(iter(loaded))

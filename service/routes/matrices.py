@@ -7,11 +7,11 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from service.filters import CATALOGUE
-from service.geometry import Limits
-from service.matrix_answers import Answer, answer_convolve, answer_picture, answer_pool
-from service.matrix_calls import Call
-from service.matrix_openapi import (
+from service.arithmetic.filters import CATALOGUE
+from service.arithmetic.geometry import Limits
+from service.matrices.answers import Answer, answer_convolve, answer_picture, answer_pool
+from service.matrices.calls import Call
+from service.matrices.openapi import (
     CONVOLVE_EXAMPLES,
     CONVOLVED_EXAMPLE,
     POOL_EXAMPLES,
@@ -21,8 +21,8 @@ from service.matrix_openapi import (
     describe_picture_form,
     describe_png,
 )
-from service.matrix_requests import ConvolveRequest, PoolRequest
-from service.matrix_schemas import Convolved, NamedFilter, NamedFilters, Pooled
+from service.matrices.requests import ConvolveRequest, PoolRequest
+from service.matrices.schemas import Convolved, NamedFilter, NamedFilters, Pooled
 from service.problems import problem_responses
 from service.settings import Settings
 from service.uploads import one_file, read_form

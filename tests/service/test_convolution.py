@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy import ndimage, signal
 from torch.nn import functional
 
-from service import convolution
-from service.convolution import Convolution, convolve, is_exact
+from service.arithmetic import convolution
+from service.arithmetic.convolution import Convolution, convolve, is_exact
+from service.arithmetic.geometry import Cost, Limits, check_cost, check_fits, describe_size, plan
+from service.arithmetic.steps import check_steps, convolution_steps
+from service.arithmetic.windows import NUMPY_MODES, pad
 from service.errors import InvalidRequest
-from service.geometry import Cost, Limits, check_cost, check_fits, describe_size, plan
-from service.steps import check_steps, convolution_steps
-from service.windows import NUMPY_MODES, pad
 
 ARTICLE = np.array([[[10, 10, 10, 0, 0, 0]] * 6], dtype=float)
 VERTICAL_EDGE = np.array([[[[1, 0, -1]] * 3]], dtype=float)
@@ -49,6 +49,7 @@ def test_textbook_strides_and_paddings_have_their_known_sizes() -> None:
     assert plan((37, 37), (5, 5), stride=(2, 2)).output == (17, 17)
 
 
+@settings(max_examples=60, deadline=None)
 @given(n=sizes, f=windows, s=steps, d=steps, before=sizes, after=sizes)
 def test_a_size_counts_the_places_where_a_window_fits(
     n: int, f: int, s: int, d: int, before: int, after: int
@@ -59,6 +60,7 @@ def test_a_size_counts_the_places_where_a_window_fits(
     assert max(height.result, 0) == len(places)
 
 
+@settings(max_examples=60, deadline=None)
 @given(n=sizes, f=windows, s=steps, d=steps)
 def test_same_padding_gives_the_size_over_the_stride_rounded_up_and_its_odd_cell_at_the_end(
     n: int, f: int, s: int, d: int
@@ -69,6 +71,7 @@ def test_same_padding_gives_the_size_over_the_stride_rounded_up_and_its_odd_cell
     assert height.before == 0 or (height.result - 1) * s + height.reach == height.padded
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     n=sizes, f=windows, s=steps, d=steps, padding=st.sampled_from(["valid", "same", "full", 3, (1, 2, 0, 1)])
 )
@@ -88,7 +91,7 @@ def test_the_formula_that_is_shown_gives_the_result_that_is_shown(
         assert axis.get("before", axis["p"]) + axis.get("after", axis["p"]) == 2 * axis["p"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=seeds,
     image=st.tuples(sizes, sizes),
@@ -134,7 +137,7 @@ def test_any_layer_agrees_with_torch(
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's, of even filters
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(seed=seeds, image=st.tuples(sizes, sizes), window=st.tuples(windows, windows), d=steps)
 def test_same_padding_is_torchs_even_filters_and_dilation_included(
     seed: int, image: Any, window: Any, d: int
@@ -144,7 +147,7 @@ def test_same_padding_is_torchs_even_filters_and_dilation_included(
     np.testing.assert_array_equal(output, by_torch(cells, filters, padding="same", dilation=d))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=seeds,
     image=st.tuples(st.integers(5, 9), st.integers(5, 9)),
@@ -165,7 +168,7 @@ def test_valid_and_full_agree_with_scipy_flipped_or_not(
     np.testing.assert_array_equal(output[0], function(cells, filters, mode=word, boundary=theirs))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=seeds,
     image=st.tuples(sizes, sizes),
@@ -199,6 +202,7 @@ def test_padding_each_side_by_its_own_amount_is_torchs(mode: Any) -> None:
     np.testing.assert_array_equal(pad(image, geometry, mode), expected.numpy())
 
 
+@settings(max_examples=60, deadline=None)
 @given(n=sizes, before=st.integers(0, 30), after=st.integers(0, 30))
 def test_padding_larger_than_the_image_repeats_its_pattern(n: int, before: int, after: int) -> None:
     places = range(-before, n + after)
@@ -221,6 +225,7 @@ def test_a_constant_pads_with_its_value_and_zeros_ignore_it() -> None:
     assert pad(image, geometry, "zeros", 7.0)[0].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
+@settings(max_examples=60, deadline=None)
 @given(seed=seeds, size=sizes)
 def test_a_filter_that_is_one_in_its_middle_changes_nothing(seed: int, size: int) -> None:
     image = np.random.default_rng(seed).normal(size=(2, size, size))
@@ -253,6 +258,7 @@ def test_depthwise_outputs_go_channel_by_channel_with_each_filters_own_bias() ->
     assert output.ravel().tolist() == [2.5, 3, 20.5, 30]
 
 
+@settings(max_examples=60, deadline=None)
 @given(seed=seeds, channels=st.integers(1, 4), kernels=st.integers(1, 3), per_channel=st.booleans())
 def test_a_flat_filter_is_the_same_filter_on_every_channel(
     seed: int, channels: int, kernels: int, per_channel: bool
@@ -282,14 +288,14 @@ def test_blocks_of_any_size_give_the_same_output(
     np.testing.assert_array_equal(convolve(image, asked), expected)
 
 
-@pytest.mark.parametrize(("image", "window"), [((700, 700), (31, 31)), ((1, 300_000), (1, 201))])
+@pytest.mark.parametrize(("image", "window"), [((400, 400), (31, 31)), ((1, 300_000), (1, 101))])
 def test_memory_stays_a_small_multiple_of_the_images(image: Any, window: Any) -> None:
     cells, filters = np.ones((1, *image)), np.ones((1, 1, *window))
     tracemalloc.start()
     convolve(cells, Convolution(filters, padding="same"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 6 * cells.nbytes
+    assert peak < 4 * cells.nbytes + 2**22
 
 
 def test_a_heavy_layer_takes_no_more_memory_than_its_numbers() -> None:
@@ -315,7 +321,7 @@ def test_a_result_beyond_a_double_is_refused_also_where_relu_would_hide_it(image
         convolve(np.array([[image]]), asked)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     image=st.lists(st.integers(-(2**53), 2**53), min_size=4, max_size=4),
     taps=st.lists(st.integers(-(2**20), 2**20), min_size=3, max_size=3),
@@ -381,7 +387,7 @@ def test_a_limit_is_the_most_that_is_allowed() -> None:
             check_cost(geometry, Cost(1, 1, 9), limits, field="filter")
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=seeds,
     shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(3, 6), st.integers(3, 6)),

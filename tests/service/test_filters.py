@@ -8,8 +8,8 @@ import pytest
 import skimage.data
 from scipy import ndimage
 
-from service.convolution import Convolution, convolve
-from service.filters import CATALOGUE, Filter
+from service.arithmetic.convolution import Convolution, convolve
+from service.arithmetic.filters import CATALOGUE, Filter
 
 EDGES = {
     *("vertical-edge", "horizontal-edge", "sobel-x", "sobel-y", "prewitt-x", "prewitt-y"),

@@ -539,7 +539,7 @@ def test_whatever_a_decoder_throws_is_undecodable_and_the_reason_is_only_in_the_
     assert "0x7f00" in caplog.text
 
 
-@settings(max_examples=2000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     file=st.sampled_from(ALL_FILES),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),

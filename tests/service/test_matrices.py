@@ -14,11 +14,11 @@ from numpy.lib import format as npy_format
 from PIL import Image
 
 from service.errors import InvalidRequest, MalformedRequest, ServiceError, UnsupportedType
-from service.matrices import to_array
-from service.matrix_calls import Call, read_call, read_words
-from service.matrix_requests import ConvolveRequest, PoolRequest, read_fields
-from service.npy import read_npy, write_npy
-from service.rendering import encode_png, to_picture
+from service.matrices.calls import Call, read_call, read_words
+from service.matrices.npy import read_npy, write_npy
+from service.matrices.numbers import to_array
+from service.matrices.rendering import encode_png, to_picture
+from service.matrices.requests import ConvolveRequest, PoolRequest, read_fields
 
 finite = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**64 - 1)
 shapes = arrays.array_shapes(min_dims=2, max_dims=3, max_side=4)
@@ -50,6 +50,7 @@ def refusal(function: Any, *args: Any) -> tuple[str, str]:
 # JSON lists
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.data(), shapes)
 def test_lists_of_finite_numbers_become_the_array_they_look_like(data: st.DataObject, shape: Any) -> None:
     cells = data.draw(st.lists(finite, min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
@@ -60,6 +61,7 @@ def test_lists_of_finite_numbers_become_the_array_they_look_like(data: st.DataOb
     np.testing.assert_array_equal(array, expected)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.data(),
     shapes,
@@ -207,7 +209,7 @@ def test_bytes_that_are_no_npy_are_refused(body: bytes) -> None:
         read_npy(body, max_cells=10)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 130), st.integers(0, 255)), min_size=1, max_size=3))
 def test_damaged_npy_is_read_or_refused_but_never_breaks(damage: list[tuple[int, int]]) -> None:
     body = bytearray(npy(np.ones((2, 2))))
@@ -307,6 +309,16 @@ def test_layout_tells_the_axes_of_image_and_filter() -> None:
         assert request.convolution(3).filters.tolist() == [[[[4]], [[5]], [[6]]]]
     flat = read_fields(ConvolveRequest, {"image": [[1]], "filter": [[4]]})
     assert flat.convolution(3).filters.tolist() == [[[[4]]]]
+
+
+def test_every_option_reaches_the_convolution() -> None:
+    options: dict[str, Any] = {
+        **{"padding": [1, 2], "padding_mode": "constant", "value": -7, "stride": [2, 3], "dilation": [4, 5]},
+        **{"flip": True, "bias": [0.5], "activation": "relu", "per_channel": True},
+    }
+    asked = read_fields(ConvolveRequest, {"image": [[1]], "filter": [[1]], **options}).convolution(1)
+    for name, value in options.items():
+        assert getattr(asked, name) == (tuple(value) if isinstance(value, list) else value), name
 
 
 def test_poolings_fields_become_a_pooling() -> None:

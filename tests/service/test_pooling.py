@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from service.arithmetic.geometry import check_fits
+from service.arithmetic.pooling import Pooling, is_exact, pool
+from service.arithmetic.steps import pooling_steps
 from service.errors import InvalidRequest
-from service.geometry import check_fits
-from service.pooling import Pooling, is_exact, pool
-from service.steps import pooling_steps
 
 sizes = st.integers(1, 9)
 windows = st.integers(1, 4)
@@ -23,7 +23,7 @@ def cells(*rows: list[float]) -> np.ndarray:
     return np.array([rows], dtype=float)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     seed=seeds,
     shape=st.tuples(st.integers(1, 3), sizes, sizes),
@@ -64,6 +64,7 @@ def test_padding_counts_as_zeros_in_an_average() -> None:
     assert pool(cells([4.0]), Pooling((2, 2), padding=(1, 0, 1, 0), kind="average")).tolist() == [[[1.0]]]
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     size=st.tuples(windows, windows),
     stride=st.none() | st.tuples(windows, windows),
@@ -120,6 +121,7 @@ def test_steps_show_null_where_max_pooling_was_padded_and_zero_where_an_average_
     assert (step["window"], step["result"]) == ([[0, 0], [0, 1]], 0.25)
 
 
+@settings(max_examples=60, deadline=None)
 @given(seed=seeds, shape=st.tuples(st.integers(1, 2), st.integers(2, 6), st.integers(2, 6)))
 def test_each_steps_result_is_the_largest_of_its_window_and_the_outputs_cell(seed: int, shape: Any) -> None:
     image = np.random.default_rng(seed).normal(size=shape)

@@ -46,7 +46,7 @@ def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]
         started.communicate()
 
 
-def wait_until_ready(port: int, within_s: float = 60) -> None:
+def wait_until_ready(port: int, within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
@@ -106,7 +106,7 @@ def test_a_broken_artefact_stops_the_start_with_one_sentence(tmp_path: Path, wor
     write_artefact(tmp_path / "light.pt", name="dark")
     command = ("-m", "service", "--port", str(free_port()), "--workers", workers)
     with process(*command, STRIDE_MODELS_DIR=str(tmp_path)) as service:
-        _, log = service.communicate(timeout=60)
+        _, log = service.communicate(timeout=120)
         assert service.returncode != 0
         assert "light.pt: model.json says the name is 'dark'" in log
         assert "Traceback" not in log
@@ -119,7 +119,7 @@ def test_an_unknown_default_model_or_setting_stops_the_start(tmp_path: Path) -> 
         ({"STRIDE_MODEL_DIR": str(tmp_path)}, "unknown setting STRIDE_MODEL_DIR"),
     ):
         with process("-m", "service", "--port", str(free_port()), **setting) as service:
-            _, log = service.communicate(timeout=60)
+            _, log = service.communicate(timeout=120)
             assert service.returncode != 0
             assert says in log
             assert "Traceback" not in log

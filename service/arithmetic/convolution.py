@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
+from service.arithmetic.exactness import EXACT_BELOW, is_whole, largest_magnitude
+from service.arithmetic.geometry import Cost, Geometry, Padding, Pair, plan
+from service.arithmetic.windows import Array, PaddingMode, look_through, pad
 from service.errors import InvalidRequest
-from service.exactness import EXACT_BELOW, is_whole, largest_magnitude
-from service.geometry import Cost, Geometry, Padding, Pair, plan
-from service.windows import Array, PaddingMode, look_through, pad
 
 # Windows are copied and multiplied block by block: a block and its results stay in a core's cache,
 # which is quickest, and memory stays a small multiple of the image's own.

@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from service import convolution, pooling
-from service.convolution import convolve
+from service.arithmetic import convolution, pooling
+from service.arithmetic.convolution import convolve
+from service.arithmetic.geometry import Cost, Geometry, Limits, check_cost, check_fits, describe_size
+from service.arithmetic.pooling import pool
+from service.arithmetic.steps import Layout, Step, check_steps, convolution_steps, pooling_steps
+from service.arithmetic.windows import Array
 from service.errors import InvalidRequest
-from service.geometry import Cost, Geometry, Limits, check_cost, check_fits, describe_size
 from service.images import decode_image
-from service.matrix_calls import JSON, Body, Call, read_call, read_words
-from service.matrix_requests import ConvolvePictureRequest, ConvolveRequest, PoolRequest, read_fields
-from service.npy import NPY, write_npy
-from service.pooling import pool
-from service.rendering import PNG, encode_png, to_picture
-from service.steps import Layout, Step, check_steps, convolution_steps, pooling_steps
-from service.windows import Array
+from service.matrices.calls import JSON, Body, Call, read_call, read_words
+from service.matrices.npy import NPY, write_npy
+from service.matrices.rendering import PNG, encode_png, to_picture
+from service.matrices.requests import ConvolvePictureRequest, ConvolveRequest, PoolRequest, read_fields
 
 
 class Answer(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from service.geometry import Geometry
+from service.arithmetic.geometry import Geometry
 
 Array = NDArray[np.float64]
 PaddingMode = Literal["zeros", "constant", "reflect", "symmetric", "replicate", "circular"]

@@ -5,12 +5,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from service.convolution import Convolution, correlate, is_exact
+from service.arithmetic.convolution import Convolution, correlate, is_exact
+from service.arithmetic.exactness import EXACT_BELOW, is_whole, largest_magnitude
+from service.arithmetic.geometry import Geometry
+from service.arithmetic.pooling import Pooling, pool
+from service.arithmetic.windows import Array, look_through
 from service.errors import InvalidRequest
-from service.exactness import EXACT_BELOW, is_whole, largest_magnitude
-from service.geometry import Geometry
-from service.pooling import Pooling, pool
-from service.windows import Array, look_through
 
 Layout = Literal["HWC", "CHW"]
 Step = dict[str, Any]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from service.errors import InvalidRequest, MalformedRequest, UnsupportedType
-from service.matrices import brief
-from service.matrix_requests import ImageFields, read_fields
-from service.npy import NPY, read_npy
+from service.matrices.npy import NPY, read_npy
+from service.matrices.numbers import brief
+from service.matrices.requests import ImageFields, read_fields
 
 Body = TypeVar("Body", bound=ImageFields)
 JSON = "application/json"

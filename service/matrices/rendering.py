@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.windows import Array
+from service.arithmetic.windows import Array
 
 Normalize = Literal["clip", "abs", "minmax"]
 PNG = "image/png"

@@ -6,13 +6,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 from pydantic_core import ErrorDetails
 
-from service.convolution import Convolution
+from service.arithmetic.convolution import Convolution
+from service.arithmetic.pooling import Pooling
+from service.arithmetic.steps import Layout
+from service.arithmetic.windows import Array, PaddingMode
 from service.errors import FieldError, InvalidRequest
-from service.matrices import brief
-from service.matrix_fields import Bias, Cells, Filters, Image, Number, OneFilter, Pairs
-from service.pooling import Pooling
-from service.steps import Layout
-from service.windows import Array, PaddingMode
+from service.matrices.fields import Bias, Cells, Filters, Image, Number, OneFilter, Pairs
+from service.matrices.numbers import brief
 
 Body = TypeVar("Body", bound="MatrixBody")
 MOST_ERRORS = 16

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.windows import Array
+from service.arithmetic.windows import Array
 
 # Below 2**53 every whole number is a double of its own.
 EXACT_BELOW = 2.0**53

@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from service.arithmetic.exactness import EXACT_BELOW, is_whole, largest_magnitude
+from service.arithmetic.geometry import Axis, Geometry, Padding, Pair, plan
+from service.arithmetic.windows import Array, pad
 from service.errors import InvalidRequest
-from service.exactness import EXACT_BELOW, is_whole, largest_magnitude
-from service.geometry import Axis, Geometry, Padding, Pair, plan
-from service.windows import Array, pad
 
 
 @dataclass(frozen=True)

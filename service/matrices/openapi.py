@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.matrix_calls import JSON
-from service.matrix_requests import ConvolvePictureRequest
-from service.npy import NPY
-from service.rendering import PNG
+from service.matrices.calls import JSON
+from service.matrices.npy import NPY
+from service.matrices.rendering import PNG
+from service.matrices.requests import ConvolvePictureRequest
 
 Schema = dict[str, Any]
 

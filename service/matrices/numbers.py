@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from service.windows import Array
+from service.arithmetic.windows import Array
 
 NUMBERS = {int, float}
 WORDS = {bool: "a boolean", type(None): "null", str: "a string", list: "a list", dict: "an object"}

@@ -6,10 +6,10 @@ from typing import Annotated, Any, TypeGuard
 import numpy as np
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 
-from service.filters import CATALOGUE
-from service.geometry import Padding, Pair
-from service.matrices import NUMBERS, brief, to_array
-from service.windows import Array
+from service.arithmetic.filters import CATALOGUE
+from service.arithmetic.geometry import Padding, Pair
+from service.arithmetic.windows import Array
+from service.matrices.numbers import NUMBERS, brief, to_array
 
 # More cells than any limit could allow, and still an index that NumPy takes.
 LARGEST = 2**31 - 1

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
+from service.arithmetic.windows import Array
 from service.errors import InvalidRequest, MalformedRequest
-from service.matrices import path_of
-from service.windows import Array
+from service.matrices.numbers import path_of
 
 NPY = "application/x-npy"
 

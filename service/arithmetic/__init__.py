@@ -1,0 +1,1 @@
+"""The arithmetic of a convolutional layer: pure functions on float64 arrays, no HTTP."""
