@@ -58,7 +58,9 @@ class RequestContext:
                 raise
             await problem_response(answer)(scope, receive, send_with_headers)
         finally:
-            log.info(
+            log.log(
+                # A probe every few seconds would bury everything else.
+                logging.DEBUG if scope["path"].startswith("/health/") else logging.INFO,
                 "%s %s %d",
                 scope["method"],
                 scope["path"],

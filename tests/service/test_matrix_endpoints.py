@@ -221,6 +221,10 @@ def test_too_many_steps_are_refused_with_their_number(client: httpx.Client) -> N
     body = {"image": np.zeros((65, 64)).tolist(), "filter": [[1]]}
     problem = assert_problem(client.post("/convolve?steps=true", json=body), 422, "65×64×1, 4160 steps")
     assert problem["errors"][0]["field"] == "steps"
+    body = {"image": np.zeros((74, 75)).tolist(), "filter": np.ones((11, 12)).tolist()}
+    assert_problem(
+        client.post("/convolve?steps=true", json=body), 422, "4096 steps of 264 numbers each are 1081344"
+    )
 
 
 @pytest.mark.parametrize(
