@@ -288,7 +288,7 @@ def test_blocks_of_any_size_give_the_same_output(
     np.testing.assert_array_equal(convolve(image, asked), expected)
 
 
-@pytest.mark.parametrize(("image", "window"), [((400, 400), (31, 31)), ((1, 300_000), (1, 101))])
+@pytest.mark.parametrize(("image", "window"), [((400, 400), (31, 31)), ((2, 150_000), (2, 51))])
 def test_memory_stays_a_small_multiple_of_the_images(image: Any, window: Any) -> None:
     cells, filters = np.ones((1, *image)), np.ones((1, 1, *window))
     tracemalloc.start()
@@ -319,6 +319,11 @@ def test_a_result_beyond_a_double_is_refused_also_where_relu_would_hide_it(image
     asked = Convolution(np.full((1, 1, 1, 2), 10.0), activation="relu")
     with pytest.raises(InvalidRequest, match="too large for an IEEE double"):
         convolve(np.array([[image]]), asked)
+
+
+def test_a_bias_that_takes_a_result_beyond_a_double_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="too large for an IEEE double"):
+        convolve(np.array([[[1e308]]]), Convolution(np.ones((1, 1, 1, 1)), bias=1e308))
 
 
 @settings(max_examples=60, deadline=None)
