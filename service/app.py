@@ -41,6 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=own_version(),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address would be made of the caller's Host header
         lifespan=lifespan,
         middleware=layers(settings),
         exception_handlers={

@@ -27,7 +27,7 @@ class Answer(Generic[Result]):
     infer_ms: float
 
 
-@dataclass
+@dataclass(eq=False)  # an entry is itself; items, tensors say, need not compare to true or false
 class Waiting(Generic[Item, Result]):
     item: Item
     future: asyncio.Future[Answer[Result]]

@@ -47,7 +47,10 @@ def log_config(form: Literal["text", "json"]) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
+            # Says at WARNING what a caller got wrong, who is told so already.
+            "python_multipart": {"level": "ERROR"},
             "service": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
             "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         },

@@ -6,14 +6,17 @@ import re
 import sys
 import time
 import uuid
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ArtefactError, TookTooLong, TooLarge
 from service.problems import problem_response
 
 log = logging.getLogger("service")
+CLIENT_CLOSED = 499  # for the log: what nginx calls a client that went away
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -48,6 +51,8 @@ class RequestContext:
         try:
             async with asyncio.timeout(self.timeout_s) as limit:
                 await self.app(scope, self.counted(scope, receive), send_with_headers)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED  # nobody is there to be answered
         except Exception as error:
             answer: Exception = error
             if limit.expired():
@@ -63,7 +68,7 @@ class RequestContext:
                 logging.DEBUG if scope["path"].startswith("/health/") else logging.INFO,
                 "%s %s %d",
                 scope["method"],
-                scope["path"],
+                quote(scope["path"]),  # as sent: a decoded line end would forge a line
                 status,
                 extra={"request_id": request_id, "status": status, "timings": timings},
             )

@@ -26,6 +26,11 @@ class Served:
     batcher: Batcher[Tensor, Probabilities]
     max_pixels: int
 
+    @property
+    def at_once(self) -> int:
+        """How many pictures of one request may be under way together: a full batch, half of the queue."""
+        return max(1, min(self.batcher.batch_size, self.batcher.queue_length // 2))
+
     async def predict(self, data: bytes, timings: dict[str, float]) -> Probabilities:
         """Classify a picture file: bytes -> float64 probabilities, one a class. Notes the stages in ms."""
         image, timings["decode"] = await self.workers.run(self.decode, data)
@@ -53,4 +58,6 @@ class ServedModels:
         try:
             return self.by_name[name or self.default]
         except KeyError:
-            raise UnknownModel(f"no model {name!r}; served are {', '.join(self.by_name)}") from None
+            raise UnknownModel(
+                f"no model {(name or '')[:100]!r}; served are {', '.join(self.by_name)}"
+            ) from None

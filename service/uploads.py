@@ -15,16 +15,17 @@ MAX_FIELDS = 32
 
 
 @asynccontextmanager
-async def read_form(request: Request, max_files: int = 1) -> AsyncIterator[FormData]:
+async def read_form(request: Request, max_files: int = 4) -> AsyncIterator[FormData]:
     """Parse a multipart body; its files are closed afterwards. Raises UnsupportedType for any other body."""
     if not is_multipart(request):
         given = request.headers.get("content-type") or "none"
-        raise UnsupportedType(f"the Content-Type is {given}; send {MULTIPART}")
+        raise UnsupportedType(f"the Content-Type is {given[:100]}; send {MULTIPART}")
     try:
         form = await request.form(max_files=max_files, max_fields=MAX_FIELDS)
     except HTTPException as error:  # Starlette's one for all that its parser refuses
         if error.detail.startswith("Too many"):
-            raise TooLarge(f"more than {max_files} files or {MAX_FIELDS} fields, the limits") from None
+            limit = f"{max_files} files" if "files" in error.detail else f"{MAX_FIELDS} text fields"
+            raise TooLarge(f"the form has more than {limit}, the limit") from None
         raise MalformedRequest(f"the form cannot be read: {error.detail}") from None
     try:
         yield form
@@ -56,6 +57,8 @@ async def read_picture(request: Request) -> bytes:
 
 async def one_file(form: FormData) -> bytes:
     """Give the bytes of the form's field `file`."""
+    if len(form.getlist("file")) > 1:
+        raise InvalidRequest("the multipart field `file` is given twice; send one picture", field="file")
     upload = form.get("file")
     if not isinstance(upload, UploadFile):
         how = "is text; send it as a file (curl -F file=@cat.jpg)" if upload is not None else "is missing"

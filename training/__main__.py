@@ -129,7 +129,7 @@ def fit_config(options: argparse.Namespace) -> FitConfig:
         recipe=recipe,
         data=options.data,
         data_dir=options.data_dir,
-        note=options.note,
+        note=datasets.shown(options.note),
         name=name,
         version=options.version,
         models_dir=options.models_dir,

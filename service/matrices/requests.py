@@ -104,8 +104,8 @@ class ConvolutionFields(MatrixBody):
         elif self.filters is not None and self.filter is None:
             filters = self.filters
         else:
-            count = "neither" if self.filter is None else "both"
-            raise InvalidRequest(f"give filter or filters; {count} is given", field="filter")
+            clash = "there is neither" if self.filter is None else "not both"
+            raise InvalidRequest(f"give filter or filters: {clash}", field="filter")
         if filters.ndim == 3:
             return filters[:, np.newaxis]
         if self.layout == "HWC":

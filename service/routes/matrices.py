@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from service.arithmetic.filters import CATALOGUE
 from service.arithmetic.geometry import Limits
+from service.errors import InvalidRequest
 from service.matrices.answers import Answer, answer_convolve, answer_picture, answer_pool
 from service.matrices.calls import Call
 from service.matrices.openapi import (
@@ -81,6 +82,8 @@ async def convolve_image(request: Request) -> Response:
     have it: red, green and blue are filtered apart. `normalize` says how results become 0 to 255.
     """
     settings: Settings = request.app.state.settings
+    if request.query_params:
+        raise InvalidRequest("fields are in the form, not in the query", field="query")
     async with read_form(request) as form:
         picture, words = await one_file(form), read_texts(form)
     return await run(request, answer_picture, picture, words, limits_of(settings), settings.max_pixels)
@@ -117,8 +120,14 @@ async def run(request: Request, function: Callable[P, Answer], *args: P.args, **
 
 
 def read_texts(form: FormData) -> list[tuple[str, str]]:
-    """Give the fields of a form beside its one file."""
-    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    """Give the fields of a form beside `file`. Raises InvalidRequest where one of them is a file too."""
+    texts = []
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            texts.append((name, value))
+        elif name != "file":
+            raise InvalidRequest(f"{name[:60]!r} is a file; send it as text", field=name[:60])
+    return texts
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -27,12 +27,14 @@ DOCS_PAGE = """<!doctype html>
 """
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="Is the process alive?")
 async def live() -> Health:
     """Answer 200 as long as the event loop turns."""
     return Health(status="live")
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="May requests be sent here?", responses=problem_responses(503))
 async def ready(request: Request) -> Health:
     """Answer 200 once every model is loaded, checked and warm; 503 again while shutting down."""

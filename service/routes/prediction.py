@@ -14,8 +14,8 @@ from service.schemas import BatchPrediction, Classified, Guess, Prediction, Refu
 from service.serving import Probabilities, Served
 from service.uploads import many_files, read_form, read_picture
 
-router = APIRouter(tags=["predict"])
 DEFAULT_TOP_K = 5
+QUERY = ("top_k", "model")
 
 PICTURE = {"type": "string", "format": "binary"}
 ONE_PICTURE: dict[str, Any] = {
@@ -47,6 +47,16 @@ MANY_PICTURES: dict[str, Any] = {
 }
 
 
+def refuse_unknown_query(request: Request) -> None:
+    """Refuse a query parameter that would be ignored: `topk=3` is a typing error, not a wish for five."""
+    for name in request.query_params:
+        if name not in QUERY:
+            raise InvalidRequest(
+                f"there is no query parameter {name[:60]!r}; there are {' and '.join(QUERY)}",
+                field=name[:60],
+            )
+
+
 def choose_model(
     request: Request,
     model: Annotated[
@@ -58,6 +68,7 @@ def choose_model(
     return served
 
 
+router = APIRouter(tags=["predict"], dependencies=[Depends(refuse_unknown_query)])
 ChosenModel = Annotated[Served, Depends(choose_model)]
 
 
@@ -112,16 +123,42 @@ async def predict_batch(request: Request, served: ChosenModel, top_k: TopK) -> B
     """Answer one result a picture in the order sent; an unreadable one has an `error` in its place."""
     async with read_form(request, request.app.state.settings.max_files) as form:
         uploads = many_files(form)
-        results = await asyncio.gather(*(classify_one(served, upload, top_k) for upload in uploads))
+        results = await classify_all(served, uploads, top_k, request.state.timings)
     card = served.model.card
     return BatchPrediction(model=card.name, version=card.version, results=results)
 
 
-async def classify_one(served: Served, upload: UploadFile, top_k: int) -> Classified | Refused:
+async def classify_all(
+    served: Served, uploads: list[UploadFile], top_k: int, timings: dict[str, float]
+) -> list[Classified | Refused]:
+    """Classify many pictures, only so many at once that one request cannot fill the queue by itself.
+
+    `timings` gets each stage's longest.
+    """
+    places = asyncio.Semaphore(served.at_once)
+
+    async def classify(upload: UploadFile) -> Classified | Refused:
+        own: dict[str, float] = {}
+        async with places:
+            result = await classify_one(served, upload, top_k, own)
+        timings.update({stage: max(spent, timings.get(stage, 0.0)) for stage, spent in own.items()})
+        return result
+
+    tasks = [asyncio.create_task(classify(upload)) for upload in uploads]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:  # whoever is refused does not leave work behind
+            task.cancel()
+
+
+async def classify_one(
+    served: Served, upload: UploadFile, top_k: int, timings: dict[str, float]
+) -> Classified | Refused:
     """Classify one picture of many: its own error is its result, a full server is everybody's."""
     try:
         check_picture_type(upload.content_type)
-        probabilities = await served.predict(await upload.read(), {})
+        probabilities = await served.predict(await upload.read(), timings)
     except (QueueFull, ShuttingDown):
         raise
     except ServiceError as error:

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Sequence
 
 import pytest
+import torch
+from torch import Tensor
 
 from service.batching import Batcher
 from service.errors import QueueFull, ShuttingDown
@@ -109,6 +111,30 @@ def test_a_caller_who_goes_away_is_never_computed() -> None:
         double.gate.set()
         await asyncio.gather(first, stays)
         assert double.batches == [[0], [2]]
+        await queue.close()
+
+    asyncio.run(story())
+
+
+def test_items_that_do_not_compare_are_taken_out_too() -> None:
+    async def story() -> None:
+        gate, seen = threading.Event(), []
+
+        def count(items: Sequence[Tensor]) -> list[int]:
+            assert gate.wait(5)
+            seen.append(len(items))
+            return [int(item.sum()) for item in items]
+
+        queue: Batcher[Tensor, int] = Batcher(count, batch_size=1, queue_length=9)
+        queue.start()
+        tasks = [asyncio.create_task(queue.submit(torch.full((3, 2), i))) for i in range(4)]
+        await settle()
+        tasks[2].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[2]
+        gate.set()
+        assert [(await tasks[i]).result for i in (0, 1, 3)] == [0, 6, 18]
+        assert seen == [1, 1, 1]
         await queue.close()
 
     asyncio.run(story())

@@ -279,8 +279,8 @@ def test_every_wrong_field_of_a_request_is_named_but_not_without_end() -> None:
 @pytest.mark.parametrize(
     ("fields", "blamed", "says"),
     [
-        ({}, "filter", "give filter or filters; neither is given"),
-        ({"filter": "box-3", "filters": ["box-3"]}, "filter", "give filter or filters; both is given"),
+        ({}, "filter", "give filter or filters: there is neither"),
+        ({"filter": "box-3", "filters": ["box-3"]}, "filter", "give filter or filters: not both"),
         ({"filter": "box-3", "value": 1}, "value", 'padding_mode is "zeros", not "constant"'),
         ({"filter": "box-3", "bias": [1, 2]}, "bias", "bias has 2 numbers for 1 filters"),
         ({"filters": ["box-3"] * 2, "bias": [1]}, "bias", "bias has 1 numbers for 2 filters"),

@@ -370,7 +370,7 @@ def test_one_channel_is_a_grey_picture_and_three_filters_a_colour_one(
 @pytest.mark.parametrize(
     ("form", "blamed", "says"),
     [
-        ({}, "filter", "neither is given"),
+        ({}, "filter", "there is neither"),
         ({"filter": "sobel"}, "filter", "no filter 'sobel'"),
         ({"filter": "[[1, 2], [3]]"}, "filter", "filter[1] is 1 long"),
         ({"filter": "box-3", "steps": "true"}, "steps", "no field steps"),
@@ -392,7 +392,12 @@ def test_a_picture_that_is_missing_doubled_or_none_is_refused(client: httpx.Clie
     form = {"filter": "box-3"}
     problem = assert_problem(client.post("/convolve/image", data=form, files={"other": cat_png}), 422)
     assert problem["errors"][0]["field"] == "file"
-    assert_problem(client.post("/convolve/image", data=form, files=[("file", cat_png)] * 2), 413)
+    twice = client.post("/convolve/image", data=form, files=[("file", cat_png)] * 2)
+    assert_problem(twice, 422, "twice")
+    asked = client.post("/convolve/image?normalize=abs", data=form, files={"file": cat_png})
+    assert_problem(asked, 422, "not in the query")
+    parts = {"file": cat_png, "filter": b"[[1]]"}
+    assert assert_problem(client.post("/convolve/image", files=parts), 422, "is a file")
     text = {"file": (None, "cat.png"), "filter": (None, "box-3")}
     assert_problem(client.post("/convolve/image", files=text), 422, "is text")
     assert_problem(send_picture(client, b"no picture", **form), 400)

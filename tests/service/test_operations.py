@@ -1,7 +1,9 @@
 """Health, the models' descriptions, the documentation and the errors of the service as a whole."""
 
 import json
+import logging
 import re
+import socket
 import time
 from collections.abc import Callable
 
@@ -124,6 +126,36 @@ def test_an_internal_error_tells_the_caller_nothing_of_the_inside(
     assert answer.headers["X-Request-ID"] == "find-me"
     logged = next(record for record in caplog.records if record.exc_info)
     assert logged.request_id == "find-me"  # type: ignore[attr-defined]
+
+
+def test_a_client_that_goes_away_is_no_error_of_the_service(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "service")
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+        head = (
+            "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nabc"
+        )
+        connection.sendall(head.encode())
+        time.sleep(0.1)
+    deadline = time.monotonic() + 5
+    while not (lines := [record for record in caplog.records if "/predict" in record.getMessage()]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [(line.levelname, line.status) for line in lines] == [("INFO", 499)]  # type: ignore[attr-defined]
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_an_address_cannot_forge_a_log_line(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "service")
+    client.get("/%0a12:00:00%20INFO%20forged%1b[31m")
+    assert any("forged" in record.getMessage() for record in caplog.records)
+    assert not any("\n" in record.getMessage() or "\x1b" in record.getMessage() for record in caplog.records)
+
+
+def test_a_slash_too_many_is_not_found_and_head_is_answered(client: httpx.Client) -> None:
+    assert_problem(client.get("/models/", headers={"Host": "evil.example"}), 404)
+    assert client.head("/health/ready").status_code == 200
 
 
 def test_a_request_that_takes_too_long_is_answered(

@@ -101,6 +101,7 @@ def test_a_truncated_photo_is_refused(client: httpx.Client, cat: bytes) -> None:
         ({"top_k": 0}, 422, "top_k"),
         ({"top_k": 11}, 422, "top_k"),
         ({"top_k": "many"}, 422, "top_k"),
+        ({"topk": 3}, 422, "topk"),
         ({"model": "nope"}, 404, None),
     ],
 )
@@ -180,8 +181,22 @@ def test_a_batch_without_pictures_or_with_too_many_is_refused(serve: Serve, cat:
     assert_problem(client.post("/predict/batch", content=cat, headers={"Content-Type": "image/png"}), 415)
     for count in (3, 4, 10):
         answer = client.post("/predict/batch", files=[("files", ("a.jpg", cat))] * count)
-        assert_problem(answer, 413, "more than 2 files")
+        assert_problem(answer, 413, "more than 2 files, the limit")
     assert client.post("/predict/batch", files=[("files", ("a.jpg", cat))] * 2).status_code == 200
+
+
+def test_a_picture_sent_twice_is_refused(client: httpx.Client, cat: bytes) -> None:
+    answer = client.post("/predict", files=[("file", ("a.jpg", cat)), ("file", ("b.jpg", cat))])
+    assert assert_problem(answer, 422, "twice")["errors"][0]["field"] == "file"
+
+
+def test_a_batch_longer_than_the_queue_is_answered(serve: Serve, cat: bytes) -> None:
+    client = serve(queue_length=2, threads=1)
+    answer = client.post("/predict/batch", files=[("files", ("a.jpg", cat))] * 20)
+    assert answer.status_code == 200, answer.text
+    assert all("predictions" in result for result in answer.json()["results"])
+    stages = [part.split(";")[0] for part in answer.headers["Server-Timing"].split(", ")]
+    assert stages == ["decode", "queue", "infer", "total"]
 
 
 def test_a_request_chooses_among_models(serve: Serve, tmp_path: Path) -> None:

@@ -247,7 +247,16 @@ def test_a_folder_of_any_name_gives_a_model_with_a_name_the_service_takes(
 
 def test_every_option_reaches_the_model(run: Run, folder: Callable[..., Path]) -> None:
     root = folder({"cat": 10, "dog": 10})
-    options = ("--name", "Pets_2.0", "--version", "2.0.0", "--note", "My own photos.", "--seed", "4294967295")
+    options = (
+        "--name",
+        "Pets_2.0",
+        "--version",
+        "2.0.0",
+        "--note",
+        "My own photos\udcff.",
+        "--seed",
+        "4294967295",
+    )
     places = ("--models-dir", "a b/c", "--run-dir", "d/e")
     status, _, err = run(
         "fit", "--data", root, "--recipe", "tutorial", "--epochs", "1", *options, *places, "--device", "cpu"
@@ -258,13 +267,25 @@ def test_every_option_reaches_the_model(run: Run, folder: Callable[..., Path]) -
     assert (card["name"], card["version"]) == ("Pets_2.0", "2.0.0")
     training = card["training"]
     assert (training["seed"], training["epochs"], training["recipe"]["name"]) == (2**32 - 1, 1, "tutorial")
-    assert training["data"]["note"] == "My own photos."
+    assert training["data"]["note"] == "My own photos?."
     assert training["data"]["split"] == "held-out"
-    assert "\nMy own photos.\n" in Path("a b/c/Pets_2.0.md").read_text(encoding="utf-8")
+    assert "\nMy own photos?.\n" in Path("a b/c/Pets_2.0.md").read_text(encoding="utf-8")
     # the held-out part is found again by the seed in the file
     status, out, _ = run("evaluate", "a b/c/Pets_2.0.pt", "--data", root)
     assert status == 0
     assert "the data are those the model was measured on" in out
+
+
+def test_the_same_command_gives_the_same_weights_and_another_seed_others(
+    run: Run, folder: Callable[..., Path]
+) -> None:
+    root = folder({"train/cat": 9, "train/dog": 9, "test/dog": 1})
+    for name, seed in (("one", "5"), ("same", "5"), ("other", "6")):
+        asked = ("--data", root, "--epochs", "1", "--seed", seed, "--name", name, "--device", "cpu")
+        assert run("fit", *asked)[0] == 0
+    assert_same_weights(Path("models/one.pt"), Path("models/same.pt"))
+    with pytest.raises(AssertionError):
+        assert_same_weights(Path("models/one.pt"), Path("models/other.pt"))
 
 
 @pytest.mark.parametrize(
@@ -332,6 +353,16 @@ def test_a_name_too_long_for_a_file_is_refused_before_training(run: Run, picture
     status, _, err = run("fit", "--data", pictures, "--name", "a" * 300)
     assert status == 2
     assert "File name too long" in assert_a_sentence(err)
+
+
+def test_what_the_system_refuses_is_said_in_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "pets/locked")
+
+    monkeypatch.setattr(datasets, "load", load)
+    status, _, err = run("fit", "--data", "pets")
+    assert status == 2
+    assert "Permission denied: 'pets/locked'" in assert_a_sentence(err)
 
 
 def test_a_run_that_diverged_is_not_exported(

@@ -116,10 +116,15 @@ def test_gaps_count_by_the_pictures_in_their_bin_and_do_not_cancel_across_bins()
 
 
 def test_gaps_within_a_bin_do_cancel() -> None:
-    """0.81 and 0.86 share the 13th of 15 bins: (0.8, 0.8667]."""
-    logits = torch.tensor([confident(0.81), confident(0.86)])
-    expected = abs((0.81 + 0.86) / 2 - 1 / 2)
-    assert calibration_error(logits, torch.tensor([0, 1])) == pytest.approx(expected)
+    """0.68 and 0.72 share the 11th of 15 bins, (0.667, 0.733]; of 10 bins they would not share one."""
+    logits = torch.tensor([confident(0.68), confident(0.72)])
+    assert calibration_error(logits, torch.tensor([0, 1])) == pytest.approx(0.7 - 0.5)
+
+
+def test_a_network_that_diverged_is_measured_as_no_number() -> None:
+    metrics = evaluate(look_up(torch.full((2, 3), float("nan"))), pictures([0, 1]), LABELS)
+    assert math.isnan(metrics.loss)
+    assert math.isnan(metrics.expected_calibration_error)
 
 
 def test_a_single_class_has_confidence_one() -> None:

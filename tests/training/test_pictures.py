@@ -69,7 +69,11 @@ PICTURES: dict[str, Callable[[Path], Path]] = {
     "deep grey.tif": lambda path: save(Image.fromarray(DEEP), path),
     "deep grey, one clear.png": lambda path: save(Image.fromarray(DEEP), path, transparency=int(DEEP[0, 0])),
     "deep grey, turned.png": lambda path: save(Image.fromarray(DEEP), path, exif=exif(6)),
-    "corrupt exif.jpg": lambda path: save(Image.fromarray(RGB), path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+    "exif cut short.jpg": lambda path: save(
+        Image.fromarray(RGB), path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff"
+    ),
+    "corrupt exif.png": lambda path: save(Image.fromarray(RGB), path, exif=b"Exif\0\0nonsense"),
+    "corrupt exif.webp": lambda path: save(Image.fromarray(RGB), path, exif=b"Exif\0\0nonsense"),
     **{
         f"orientation {turn}.jpg": lambda path, turn=turn: save(Image.fromarray(RGB), path, exif=exif(turn))
         for turn in range(1, 10)
