@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.__main__ import DRAIN_S
+from service.__main__ import DRAIN_MARGIN_S
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -120,7 +120,8 @@ def test_the_service_container_has_limits_and_read_only_models(compose: dict[str
 
 
 def test_the_service_is_given_longer_to_stop_than_it_takes(compose: dict[str, Any]) -> None:
-    assert int(compose["stride"]["stop_grace_period"].removesuffix("s")) > DRAIN_S
+    grace_s = int(compose["stride"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > Settings.model_fields["timeout_s"].default + DRAIN_MARGIN_S
 
 
 def test_every_setting_reaches_the_container(compose: dict[str, Any]) -> None:
