@@ -15,7 +15,7 @@ class Batches:
     """One epoch after the other over a uint8 N×C×S×S set that stays on its device.
 
     The order and the augmentation of an epoch depend on (seed, epoch) alone, drawn on the CPU, so
-    that every device sees the same batches. `state` and `restore` continue inside an epoch.
+    that every device sees the same batches. `state` lets `epoch` go on inside one.
     """
 
     def __init__(self, pictures: PictureSet, recipe: Recipe, seed: int) -> None:
