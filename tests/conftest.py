@@ -31,9 +31,11 @@ def running(settings: Settings) -> Iterator[httpx.Client]:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        yield client
-    server.should_exit = True
-    thread.join()
+        try:
+            yield client
+        finally:  # a test that fails in the block must not leave the thread behind
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture(scope="session")

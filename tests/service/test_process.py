@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,19 +80,27 @@ def test_each_way_to_start_serves_and_stops_cleanly(command: tuple[str, ...], ca
 
 def test_requests_in_flight_at_sigterm_are_answered() -> None:
     port = free_port()
-    # Two seconds of work and more, made to bytes beforehand: all of it is sent long before the signal.
+    # Two seconds of work and more, made to bytes beforehand.
     body = json.dumps({"image": [[1] * 800] * 800, "filter": [[1] * 41] * 41}).encode()
     with process("-m", "service", "--port", str(port)) as service:
         wait_until_ready(port)
 
+        sent = threading.Barrier(7)
+
+        def parts() -> Iterator[bytes]:
+            yield body
+            sent.wait(60)
+
         def one(_: int) -> int:
             headers = {"Content-Type": "application/json"}
             url = f"http://127.0.0.1:{port}/convolve"
-            return httpx.post(url, content=body, headers=headers, timeout=60).status_code
+            return httpx.post(url, content=parts(), headers=headers, timeout=60).status_code
 
         with ThreadPoolExecutor(6) as pool:
             answers = [pool.submit(one, i) for i in range(6)]
-            time.sleep(0.7)
+            sent.wait(60)
+            # Answered after what came before it was seen: the six are inside.
+            assert httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=60).status_code == 200
             assert not all(answer.done() for answer in answers), "nothing was in flight"
             service.send_signal(signal.SIGTERM)
             assert [answer.result() for answer in answers] == [200] * 6

@@ -146,7 +146,7 @@ def test_ctrl_c_while_pictures_are_read_ends_soon_and_without_a_traceback(
         begun.append(path)
         if len(begun) == 1:
             signal.raise_signal(signal.SIGINT)
-        time.sleep(0.02)
+        time.sleep(0.2)
         return torch.zeros(3, 32, 32, dtype=torch.uint8)
 
     monkeypatch.setattr(datasets, "read_picture", read)
