@@ -170,6 +170,8 @@ def run_fit(config: FitConfig) -> None:
         f"checkpoints in {config.run_dir}",
         soft_wrap=True,
     )
+    if not config.resume and (aside := checkpoint.set_aside()):
+        console.print(f"a new run: the checkpoint that was there is now {aside}", soft_wrap=True)
     with Progress(console, len(data.train), config.recipe.epochs) as progress:
         try:
             seconds = fit(

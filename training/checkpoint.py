@@ -30,6 +30,14 @@ class Checkpoint:
     path: Path
     identity: str
 
+    def set_aside(self) -> Path | None:
+        """Keep an earlier run's checkpoint under another name, which is returned; None if there is none."""
+        aside = self.path.with_suffix(".old.pt")
+        try:
+            return self.path.replace(aside)
+        except FileNotFoundError:
+            return None
+
     def save(self, state: State, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Write atomically: a run killed while it writes keeps the checkpoint before."""
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -137,6 +137,21 @@ def test_a_run_is_interrupted_resumed_and_measured_again(pictures: Path, run: Ru
     assert "the data are those the model was measured on" in out
 
 
+def test_a_new_run_keeps_the_checkpoint_of_the_one_before(run: Run, pictures: Path) -> None:
+    asked = ("fit", "--epochs", "1", "--run-dir", "run", "--data", pictures)
+    _, out, _ = run(*asked)
+    assert "checkpoint.old.pt" not in out
+    first = Path("run/checkpoint.pt").read_bytes()
+    status, out, err = run(*asked, "--seed", "1")
+    assert (status, err) == (0, "")
+    assert "a new run: the checkpoint that was there is now run/checkpoint.old.pt\n" in out
+    assert Path("run/checkpoint.old.pt").read_bytes() == first
+    assert Path("run/checkpoint.pt").read_bytes() != first
+    _, out, _ = run(*asked, "--seed", "1", "--resume")
+    assert "checkpoint.old.pt" not in out
+    assert Path("run/checkpoint.old.pt").read_bytes() == first
+
+
 def test_ctrl_c_while_pictures_are_read_ends_soon_and_without_a_traceback(
     run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
