@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from training import card as cards
 from training import data as datasets
-from training import export, report
+from training import export
 from training.checkpoint import Checkpoint, CheckpointError
 from training.evaluate import evaluate
 from training.networks import NETWORKS, build
@@ -166,7 +167,7 @@ def run_fit(config: FitConfig) -> None:
     data = replace(data, train=data.train.to(config.device), test=data.test.to(config.device))
     checkpoint = Checkpoint(config.run_dir / "checkpoint.pt", identity(config, data))
     console.print(
-        f"{config.network}, recipe {config.recipe.name}, on {report.device_name(config.device)}; "
+        f"{config.network}, recipe {config.recipe.name}, on {cards.device_name(config.device)}; "
         f"checkpoints in {config.run_dir}",
         soft_wrap=True,
     )
@@ -186,7 +187,7 @@ def run_fit(config: FitConfig) -> None:
         except Interrupted as error:
             raise Interrupted(f"{error}; saved in {checkpoint.path}, go on with --resume") from None
     metrics = evaluate(classifier.eval(), data.test, data.labels)
-    card = report.describe_model(
+    card = cards.describe_model(
         config.name,
         config.version,
         config.network,
@@ -200,8 +201,8 @@ def run_fit(config: FitConfig) -> None:
     )
     path = config.models_dir / f"{config.name}.pt"
     export.save_artefact(path, classifier.cpu(), card, data.test.images[:256].cpu())
-    report.write_card(path.with_suffix(".md"), card)
-    console.print(report.table(metrics))
+    cards.write_card(path.with_suffix(".md"), card)
+    console.print(cards.table(metrics))
     console.print(f"wrote {path} and {path.with_suffix('.md')}", soft_wrap=True)
 
 
@@ -225,7 +226,7 @@ def run_evaluate(path: Path, source: str, data_dir: Path) -> None:
     """Measure a file as the service would use it, and set its own figures beside."""
     module, card = export.load_artefact(path)
     try:
-        labels, recorded = card["labels"], report.headline(card["metrics"])
+        labels, recorded = card["labels"], cards.headline(card["metrics"])
         split_seed, fingerprint = card["training"]["seed"], card["metrics"]["data"]["fingerprint"]
     except (KeyError, TypeError) as error:
         raise export.ArtefactError(f"{path}: its {export.EXTRA} is not one of this tool: {error}") from error
@@ -236,8 +237,8 @@ def run_evaluate(path: Path, source: str, data_dir: Path) -> None:
             f"the data's classes ({', '.join(data.labels)}) are not the model's ({', '.join(labels)})"
         )
     metrics = evaluate(module, data.test, data.labels)
-    console.print(report.table(metrics))
-    console.print(f"measured: {report.headline(metrics.as_json())}", soft_wrap=True)
+    console.print(cards.table(metrics))
+    console.print(f"measured: {cards.headline(metrics.as_json())}", soft_wrap=True)
     console.print(f"recorded: {recorded}", soft_wrap=True)
     same = data.fingerprint() == fingerprint
     verdict = "those" if same else "not those"

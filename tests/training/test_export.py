@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from training import export
+from training.card import describe_model, write_card
 from training.data import Data
 from training.evaluate import evaluate
 from training.export import ArtefactError, load_artefact, save_artefact
 from training.networks import Classifier, build
 from training.recipes import Recipe
-from training.report import describe_model, write_card
 
 
 @pytest.fixture(scope="module")
