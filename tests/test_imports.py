@@ -51,7 +51,7 @@ def room(name: str) -> set[str]:
 def test_the_imports_are_read_at_all() -> None:
     assert {"service.app", "service.routes.prediction", "training.__main__"} <= set(FILES)
     assert "service.errors" in IMPORTS["service.batching"]
-    assert "training.export" in IMPORTS["training.__main__"], "`from training import export` is that module"
+    assert "training.export" in IMPORTS["training.run"], "`from training import export` is that module"
 
 
 def test_the_two_packages_share_the_artefact_and_nothing_else() -> None:

@@ -1,58 +1,38 @@
-"""The command line: `python -m training fit …` and `python -m training evaluate MODEL --data …`."""
+"""The command line: `python -m training fit …`, `evaluate MODEL …`, `report RUN`, `benchmark …`."""
 
 import argparse
 import re
 import sys
-import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
-from training import card as cards
-from training import data as datasets
-from training import export
-from training.checkpoint import Checkpoint, CheckpointError
-from training.evaluate import evaluate
-from training.networks import NETWORKS, build
-from training.progress import Progress
-from training.recipes import RECIPES, Recipe
-from training.train import Interrupted, fit
+from training.benchmark import run_benchmark
+from training.errors import DataError, Interrupted, TrainingError
+from training.folders import shown
+from training.networks import LARGEST, NETWORKS, SMALLEST
+from training.recipes import DEFAULT_RECIPE, RECIPES, Recipe
+from training.run import FitConfig, run_evaluate, run_fit
 
 # Plain: a class folder may be called "[red]" or ":cat:".
 console = Console(markup=False, emoji=False, highlight=False)
 complaints = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
-@dataclass(frozen=True)
-class FitConfig:
-    """What `fit` was asked for."""
-
-    network: str
-    recipe: Recipe
-    data: str
-    data_dir: Path
-    note: str
-    name: str
-    version: str
-    models_dir: Path
-    run_dir: Path
-    seed: int
-    device: torch.device
-    resume: bool
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 2 wrong use or data, 130 interrupted."""
-    options = parser().parse_args(arguments)
+    described = parser()
+    options, rest = described.parse_known_args(arguments)
+    if options.command == "benchmark":
+        described.parse_args(["fit", *rest])  # refuses what `fit` would, before the first run
+        options.rest = rest
+    elif rest:
+        described.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        if options.command == "evaluate":
-            run_evaluate(options.model, options.data, options.data_dir)
-        else:
-            run_fit(fit_config(options))
-    except (datasets.DataError, CheckpointError, export.ArtefactError, OSError) as error:
-        complaints.print(f"error: {datasets.shown(str(error))}", style="red", soft_wrap=True)
+        options.run(options)
+    except (TrainingError, OSError) as error:
+        complaints.print(f"error: {shown(str(error))}", style="red", soft_wrap=True)
         return 2
     except Interrupted as error:
         complaints.print(f"interrupted: {error}", soft_wrap=True)
@@ -69,31 +49,67 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
+    fitting = commands.add_parser("fit", help="train a network and export it")
+    add_fit_options(fitting)
+    fitting.set_defaults(run=lambda options: run_fit(fit_config(options), console))
     evaluating = commands.add_parser("evaluate", help="repeat a model's figures from its file alone")
     evaluating.add_argument("model", type=Path, help="models/NAME.pt")
-    fitting = commands.add_parser("fit", help="train a network and export it")
-    fitting.add_argument("--network", choices=sorted(NETWORKS), default="lenet")
-    fitting.add_argument("--recipe", choices=sorted(RECIPES), default="standard")
-    fitting.add_argument("--epochs", type=positive, help="instead of the recipe's")
-    fitting.add_argument("--name", help="of the model (default: DATA-NETWORK); the file is models/NAME.pt")
-    fitting.add_argument("--version", default="1.0.0")
-    fitting.add_argument("--note", default="", help="a sentence about the data, for the model card")
-    fitting.add_argument("--models-dir", type=Path, default=Path("models"))
-    fitting.add_argument("--run-dir", type=Path, help="for the checkpoint (default: runs/NAME)")
-    fitting.add_argument("--seed", type=seed, default=0)
-    fitting.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    fitting.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    evaluating.set_defaults(run=evaluate)
     for command in (evaluating, fitting):
-        command.add_argument(
-            "--data",
-            required=command is evaluating,
-            default="cifar10",
-            help="a data set's name (cifar10) or a folder with train/CLASS/… and test/CLASS/…",
-        )
-        command.add_argument(
-            "--data-dir", type=Path, default=Path("data"), help="where named data sets are kept"
-        )
+        add_data_options(command, required=command is evaluating)
+    reporting = commands.add_parser("report", help="draw a run as one HTML page")
+    reporting.add_argument("folder", metavar="RUN", type=Path, help="the run's folder: runs/NAME")
+    reporting.set_defaults(run=report)
+    timing = commands.add_parser(
+        "benchmark", help="time to accuracy over several runs", epilog="further options are those of `fit`"
+    )
+    timing.add_argument("--runs", type=positive, default=10)
+    timing.add_argument("--target", type=accuracy, default=0.9, help="test accuracy, 0..1 or per cent")
+    timing.set_defaults(run=benchmark)
     return top
+
+
+def add_fit_options(fitting: argparse.ArgumentParser) -> None:
+    add = fitting.add_argument
+    add("--network", choices=sorted(NETWORKS), default="resnet")
+    add("--recipe", choices=sorted(RECIPES), help="default: modern for resnet, standard for lenet")
+    add(
+        "--size", type=picture_size, default=SMALLEST, help=f"of the pictures, {SMALLEST} to {LARGEST} pixels"
+    )
+    add("--epochs", type=positive, help="instead of the recipe's")
+    add("--batch-size", type=positive, help="instead of the recipe's")
+    add("--learning-rate", type=positive_real, help="the peak, instead of the recipe's")
+    add("--class-weights", choices=["none", "balanced"], default="none", help="for unequal classes")
+    add("--no-mirror", action="store_true", help="do not flip pictures: text, digits, left and right hands")
+    add("--name", help="of the model (default: DATA-NETWORK); the file is models/NAME.pt")
+    add("--version", default="1.0.0")
+    add("--note", default="", help="a sentence about the data, for the model card")
+    add("--models-dir", type=Path, default=Path("models"))
+    add("--run-dir", type=Path, help="for checkpoint, history and events (default: runs/NAME)")
+    add("--seed", type=seed, default=0)
+    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    add("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    add("--compile", action="store_true", help="with torch.compile: pays on long runs, needs a C++ compiler")
+    add("--resume", action="store_true", help="continue an interrupted run")
+
+
+def add_data_options(command: argparse.ArgumentParser, *, required: bool) -> None:
+    add = command.add_argument
+    add(
+        "--data",
+        required=required,
+        default="cifar10",
+        help="a folder with train/CLASS/… and test/CLASS/…, or a data set's name: cifar10, cifar100, "
+        "fashion-mnist, mnist, stl10, svhn",
+    )
+    add("--data-dir", type=Path, default=Path("data"), help="where named data sets are kept")
+    add("--mirror", metavar="ADDRESS", help="fetch named data sets from there instead")
+    add(
+        "--memory",
+        type=positive_real,
+        metavar="GB",
+        help="read larger folders from their files as the run goes (default: a third of this machine's)",
+    )
 
 
 def positive(text: str) -> int:
@@ -101,6 +117,31 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def positive_real(text: str) -> float:
+    """Parse a number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def picture_size(text: str) -> int:
+    """Parse the side of the network's input, in pixels."""
+    number = int(text)
+    if not SMALLEST <= number <= LARGEST:
+        raise argparse.ArgumentTypeError(f"{number} is not in {SMALLEST}..{LARGEST}")
+    return number
+
+
+def accuracy(text: str) -> float:
+    """Parse an accuracy: 0.9 and 90 are the same."""
+    number = float(text)
+    number = number / 100 if number > 1 else number
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no accuracy: 0.9 or 90")
     return number
 
 
@@ -113,147 +154,90 @@ def seed(text: str) -> int:
 
 
 def fit_config(options: argparse.Namespace) -> FitConfig:
-    """Check the options and fill in what follows from them."""
-    recipe = RECIPES[options.recipe]
-    if options.epochs:
-        recipe = replace(recipe, epochs=options.epochs)
+    """Check the options and fill in what follows from them. Raises DataError."""
     name = options.name
     if name is None:
         source = f"{Path(options.data).resolve().name}-{options.network}".lower()
         name = re.sub(r"[^a-z0-9._]+", "-", source).strip("._-")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise datasets.DataError(
+        raise DataError(
             f"--name {name!r}: ASCII letters, digits, '.', '_' and '-' only, a letter or digit first"
         )
     return FitConfig(
         network=options.network,
-        recipe=recipe,
+        recipe=choose_recipe(options),
+        size=options.size,
         data=options.data,
         data_dir=options.data_dir,
-        note=datasets.shown(options.note),
+        mirror=options.mirror,
+        memory=memory_bytes(options),
+        note=shown(options.note),
         name=name,
         version=options.version,
         models_dir=options.models_dir,
         run_dir=options.run_dir or Path("runs") / name,
         seed=options.seed,
-        device=choose_device(options.device),
+        device=options.device,
+        precision=options.precision,
+        compiled=options.compile,
         resume=options.resume,
+        command=repeat_command(options, name),
     )
 
 
-def choose_device(name: str) -> torch.device:
-    """Find the device: `auto` takes CUDA, then MPS, then the CPU. Raises DataError where there is none."""
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
+def choose_recipe(options: argparse.Namespace) -> Recipe:
+    """Take the recipe, with what was asked for instead of its own numbers. Raises DataError."""
+    recipe = RECIPES[options.recipe or DEFAULT_RECIPE[options.network]]
+    if recipe.optimiser == "muon" and options.network == "lenet":
+        raise DataError(f"--recipe {recipe.name} needs a network with batch normalisation: --network resnet")
+    asked = {
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        # What was asked for is not adapted to a small set.
+        "least_batches": 0 if options.epochs else None,
+        "mirror": False if options.no_mirror else None,
     }
-    if name == "auto":
-        name = next(kind for kind, available in there.items() if available)
-    if not there[name]:
-        raise datasets.DataError(f"--device {name}: torch {torch.__version__} finds none on this machine")
-    return torch.device(name)
+    given = {key: value for key, value in asked.items() if value is not None}
+    return replace(recipe, class_weights=options.class_weights, **given)
 
 
-def run_fit(config: FitConfig) -> None:
-    """Train, measure and export: data -> fit -> evaluate -> artefact and card."""
-    sizing = build(config.network, classes=2)
-    data = datasets.load(config.data, config.data_dir, sizing.prepare, config.seed)
-    say_data(data)
-    check_writable(config.models_dir)
-    check_writable(config.run_dir)
-    torch.manual_seed(config.seed)
-    classifier = build(config.network, len(data.labels)).to(config.device)
-    data = replace(data, train=data.train.to(config.device), test=data.test.to(config.device))
-    checkpoint = Checkpoint(config.run_dir / "checkpoint.pt", identity(config, data))
-    console.print(
-        f"{config.network}, recipe {config.recipe.name}, on {cards.device_name(config.device)}; "
-        f"checkpoints in {config.run_dir}",
-        soft_wrap=True,
+def memory_bytes(options: argparse.Namespace) -> int | None:
+    return None if options.memory is None else int(options.memory * 1e9)
+
+
+def repeat_command(options: argparse.Namespace, name: str) -> str:
+    """Write the command that fits the same network again; where the data lie is the reader's to say."""
+    recipe = options.recipe or DEFAULT_RECIPE[options.network]
+    words = ["python -m training fit --data FOLDER_OR_NAME"]
+    words += [f"--network {options.network} --recipe {recipe} --name {name} --seed {options.seed}"]
+    asked = vars(options)
+    for key, default in (
+        ("size", SMALLEST),
+        ("epochs", None),
+        ("batch_size", None),
+        ("learning_rate", None),
+        ("class_weights", "none"),
+    ):
+        if asked[key] != default:
+            words.append(f"--{key.replace('_', '-')} {asked[key]}")
+    return " ".join(words + ["--no-mirror"] * options.no_mirror)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    run_evaluate(
+        options.model, options.data, options.data_dir, options.mirror, memory_bytes(options), console
     )
-    if not config.resume and (aside := checkpoint.set_aside()):
-        console.print(f"a new run: the checkpoint that was there is now {aside}", soft_wrap=True)
-    with Progress(console, len(data.train), config.recipe.epochs) as progress:
-        try:
-            seconds = fit(
-                classifier,
-                config.recipe,
-                data,
-                config.seed,
-                checkpoint,
-                progress,
-                resume=config.resume,
-            )
-        except Interrupted as error:
-            raise Interrupted(f"{error}; saved in {checkpoint.path}, go on with --resume") from None
-    metrics = evaluate(classifier.eval(), data.test, data.labels)
-    card = cards.describe_model(
-        config.name,
-        config.version,
-        config.network,
-        config.recipe,
-        config.seed,
-        seconds,
-        classifier,
-        data,
-        metrics,
-        config.note,
-    )
-    path = config.models_dir / f"{config.name}.pt"
-    export.save_artefact(path, classifier.cpu(), card, data.test.images[:256].cpu())
-    cards.write_card(path.with_suffix(".md"), card)
-    console.print(cards.table(metrics))
-    console.print(f"wrote {path} and {path.with_suffix('.md')}", soft_wrap=True)
 
 
-def check_writable(folder: Path) -> None:
-    """Find out before the hours of training, not after. Raises DataError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise datasets.DataError(f"cannot write to {folder}: {error.strerror}") from error
+def report(options: argparse.Namespace) -> None:
+    from training.report import write_report  # noqa: PLC0415  (matplotlib, which only a report needs)
+
+    console.print(f"wrote {write_report(options.folder)}", soft_wrap=True)
 
 
-def identity(config: FitConfig, data: datasets.Data) -> str:
-    """Say what makes a run this run, a line each: what a checkpoint must agree with to be resumed."""
-    settings = asdict(config.recipe) | {"seed": config.seed, "data": data.fingerprint()}
-    return "\n".join(f"{key} {value}" for key, value in ({"network": config.network} | settings).items())
-
-
-def run_evaluate(path: Path, source: str, data_dir: Path) -> None:
-    """Measure a file as the service would use it, and set its own figures beside."""
-    module, card = export.load_artefact(path)
-    try:
-        labels, recorded = card["labels"], cards.headline(card["metrics"])
-        split_seed, fingerprint = card["training"]["seed"], card["metrics"]["data"]["fingerprint"]
-    except (KeyError, TypeError) as error:
-        raise export.ArtefactError(f"{path}: its {export.EXTRA} is not one of this tool: {error}") from error
-    data = datasets.load(source, data_dir, module.prepare, split_seed)
-    say_data(data)
-    if list(data.labels) != labels:
-        raise datasets.DataError(
-            f"the data's classes ({', '.join(data.labels)}) are not the model's ({', '.join(labels)})"
-        )
-    metrics = evaluate(module, data.test, data.labels)
-    console.print(cards.table(metrics))
-    console.print(f"measured: {cards.headline(metrics.as_json())}", soft_wrap=True)
-    console.print(f"recorded: {recorded}", soft_wrap=True)
-    same = data.fingerprint() == fingerprint
-    verdict = "those" if same else "not those"
-    console.print(f"the data are {verdict} the model was measured on", soft_wrap=True)
-
-
-def say_data(data: datasets.Data) -> None:
-    """Print what was loaded, and what was not."""
-    console.print(
-        f"{data.name}: {len(data.train):,} pictures to train on, {len(data.test):,} to test on "
-        f"({data.split}), {len(data.labels)} classes",
-        soft_wrap=True,
-    )
-    for file in data.skipped:
-        console.print(f"skipped {file}", style="yellow", soft_wrap=True)
+def benchmark(options: argparse.Namespace) -> None:
+    run_benchmark(options.runs, options.target, options.rest, console)
 
 
 if __name__ == "__main__":

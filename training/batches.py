@@ -1,70 +1,117 @@
-"""Batches and augmentation as tensor code: one gather picks, shifts and mirrors a whole batch."""
+"""Batches and augmentation as tensor code: one gather shifts and mirrors a whole batch."""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from training.data import PictureSet
+from training.processes import Processes
 from training.recipes import Recipe
+from training.sets import Pictures
+
+GREY = 128  # what cutout leaves: near 0 once normalised
+SHIFTS_OF = 32  # the side that shift and cutout are given for
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's part of a batch: uint8 B×C×S×S, int64 B, and its share.
+
+    `share` times the mean loss of the part, averaged over processes, is the mean loss of the batch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    share: float
 
 
 class Batches:
-    """One epoch after the other over a uint8 N×C×S×S set that stays on its device.
+    """One epoch after the other over a set of pictures.
 
-    The order and the augmentation of an epoch depend on (seed, epoch) alone, drawn on the CPU, so
-    that every device sees the same batches. `state` lets `epoch` go on inside one.
+    The order and the augmentation of an epoch depend on (seed, epoch) alone, drawn on the CPU and for
+    the whole batch in every process, so that every device and every number of processes sees the
+    same batches. `state` lets `epoch` go on inside one.
     """
 
-    def __init__(self, pictures: PictureSet, recipe: Recipe, seed: int) -> None:
-        self.labels = pictures.labels
-        self.size = pictures.images.shape[-1]
-        self.recipe = recipe
-        self.seed = seed
+    def __init__(
+        self,
+        pictures: Pictures,
+        recipe: Recipe,
+        seed: int,
+        processes: Processes = Processes(),  # noqa: B008  (frozen)
+        weights: Tensor | None = None,  # float32 classes
+    ) -> None:
+        self.pictures, self.recipe, self.seed = pictures, recipe, seed
+        self.processes = processes
+        labels = pictures.labels.cpu()
+        self.weights = torch.ones(len(labels)) if weights is None else weights.cpu()[labels]
         self.generator = torch.Generator()
-        # Padded once, so that a shift is only another place to read from.
-        pad = (recipe.shift,) * 4
-        self.padded = F.pad(pictures.images, pad, mode="reflect") if recipe.shift else pictures.images
 
     def __len__(self) -> int:
-        return math.ceil(len(self.labels) / self.recipe.batch_size)
+        return math.ceil(len(self.pictures) / self.recipe.batch_size)
 
     def state(self) -> Tensor:
         """Give the generator's state, to go on inside an epoch."""
         return self.generator.get_state()
 
-    def epoch(
-        self, epoch: int, start: int = 0, state: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (uint8 B×C×S×S, int64 B) from batch `start` on; `state` as it was before that batch."""
+    def epoch(self, epoch: int, start: int = 0, state: Tensor | None = None) -> Iterator[Batch]:
+        """Yield the epoch's batches from `start` on; `state` as it was before that batch."""
         self.generator.manual_seed(self.seed * 100_003 + epoch)
-        order = torch.randperm(len(self.labels), generator=self.generator)
+        order = torch.randperm(len(self.pictures), generator=self.generator)
         if state is not None:
             self.generator.set_state(state)
-        for chosen in order.split(self.recipe.batch_size)[start:]:
-            where = chosen.to(self.labels.device)
-            yield self.augment(where), self.labels[where]
+        whole = order.split(self.recipe.batch_size)[start:]
+        mine = [self.processes.part(chosen) for chosen in whole]
+        total = len(self) * self.recipe.epochs
+        for index, images in enumerate(self.pictures.batches(mine), start):
+            chosen, own = whole[index - start], mine[index - start]
+            augmented = self.augment(images, len(chosen))
+            side = self.recipe.side((epoch * len(self) + index) / total, images.shape[-1])
+            labels = self.pictures.labels[own.to(images.device)]
+            yield Batch(shrink(augmented, side), labels, self.share(own, chosen))
 
-    def augment(self, chosen: Tensor) -> Tensor:
-        """Read the chosen pictures, each shifted and mirrored at random: int64 B -> uint8 B×C×S×S."""
-        recipe, device = self.recipe, self.padded.device
-        if not (recipe.shift or recipe.mirror):
-            return self.padded[chosen]
-        count, steps = len(chosen), torch.arange(self.size)
-        shifts = torch.randint(0, 2 * recipe.shift + 1, (2, count, 1), generator=self.generator)
-        rows = steps + shifts[0]
-        columns = steps.expand(count, -1)
-        if recipe.mirror:
-            mirrored = torch.rand(count, 1, generator=self.generator) < 0.5
-            columns = torch.where(mirrored, columns.flip(1), columns)
-        columns = columns + shifts[1]
-        rows, columns = rows.to(device), columns.to(device)
-        channels = torch.arange(self.padded.shape[1], device=device)
-        return self.padded[
-            chosen[:, None, None, None],
-            channels[None, :, None, None],
-            rows[:, None, :, None],
-            columns[:, None, None, :],
-        ]
+    def share(self, own: Tensor, chosen: Tensor) -> float:
+        """Weigh this process's part of a batch; what it has only to take part counts nothing."""
+        if self.processes.rank >= len(chosen):
+            return 0.0
+        return self.processes.count * (self.weights[own].sum() / self.weights[chosen].sum()).item()
+
+    def augment(self, images: Tensor, count: int) -> Tensor:
+        """Shift, mirror and cut at random: uint8 B×C×S×S, this process's part of `count` -> the same."""
+        recipe, size = self.recipe, images.shape[-1]
+        most, hole = (round(pixels * size / SHIFTS_OF) for pixels in (recipe.shift, recipe.cutout))
+        device, part = images.device, self.processes.part
+        steps = torch.arange(size)
+        if most or recipe.mirror:
+            shifts = torch.randint(0, 2 * most + 1, (2, count, 1), generator=self.generator)
+            rows, columns = steps + shifts[0], steps.expand(count, -1)
+            if recipe.mirror:
+                mirrored = torch.rand(count, 1, generator=self.generator) < 0.5
+                columns = torch.where(mirrored, columns.flip(1), columns)
+            columns = columns + shifts[1]
+            padded = F.pad(images, (most,) * 4, mode="reflect") if most else images
+            images = padded[
+                torch.arange(len(images), device=device)[:, None, None, None],
+                torch.arange(images.shape[1], device=device)[None, :, None, None],
+                part(rows).to(device)[:, None, :, None],
+                part(columns).to(device)[:, None, None, :],
+            ]
+        if hole:
+            corners = torch.randint(1 - hole, size, (2, count, 1), generator=self.generator)
+            down, across = ((steps >= corner) & (steps < corner + hole) for corner in corners)
+            holes = part(down[:, :, None] & across[:, None, :]).to(device)
+            images = images.masked_fill(holes[:, None], GREY)
+        return images
+
+
+def shrink(images: Tensor, side: int) -> Tensor:
+    """Resize with antialiasing: uint8 B×C×S×S -> uint8 B×C×side×side."""
+    if side == images.shape[-1]:
+        return images
+    smaller = F.interpolate(
+        images.float(), size=(side, side), mode="bilinear", align_corners=False, antialias=True
+    )
+    return smaller.round().to(torch.uint8)

@@ -1,7 +1,10 @@
 """Say what a model is: its `model.json`, its model card, and the table an evaluation prints."""
 
+import copy
 import datetime
 import platform
+import statistics
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,13 @@ import torch
 from rich.table import Table
 
 from training.data import Data
+from training.devices import Machine
 from training.evaluate import Metrics
+from training.history import Row
 from training.networks import Classifier, count_macs, count_parameters
 from training.recipes import Recipe
+
+TIMED_RUNS = 50
 
 
 def describe_data(data: Data, note: str) -> dict[str, Any]:
@@ -23,7 +30,8 @@ def describe_data(data: Data, note: str) -> dict[str, Any]:
         "training_pictures": len(data.train),
         "test_pictures": len(data.test),
         "split": data.split,
-        "fingerprint": data.fingerprint(),
+        "fingerprint": data.fingerprint,
+        "skipped": len(data.skipped),
     }
 
 
@@ -33,19 +41,18 @@ def describe_model(
     network: str,
     recipe: Recipe,
     seed: int,
-    seconds: float,
+    history: list[Row],
+    machine: Machine,
     classifier: Classifier,
     data: Data,
     metrics: Metrics,
     note: str,
+    command: str,
 ) -> dict[str, Any]:
-    """Make `model.json`, as the contract has it."""
-    size = {
-        "height": classifier.size,
-        "width": classifier.size,
-        "channels": data.train.images.shape[1],
-    }
+    """Make `model.json`, as the contract has it. `command` is how the run is repeated."""
+    size = {"height": classifier.size, "width": classifier.size, "channels": 3}
     described = describe_data(data, note)
+    last = history[-1]
     return {
         "schema": 1,
         "name": name,
@@ -59,23 +66,38 @@ def describe_model(
             "seed": seed,
             "epochs": recipe.epochs,
             "data": described,
-            "device": device_name(data.train.images.device),
-            "seconds": round(seconds, 1),
+            "temperature": round(classifier.temperature, 4),
+            "device": machine.name(),
+            "arithmetic": "bfloat16" if machine.bfloat16 else "float32",
+            "seconds": round(last["seconds"], 1),
+            "pictures_per_second": statistics.median(row["pictures_per_second"] for row in history),
+            "peak_memory_bytes": last["peak_memory_bytes"],
+            "command": command,
             "torch": torch.__version__,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         },
         "parameters": count_parameters(classifier),
-        "macs": count_macs(classifier, size["channels"]),
+        "macs": count_macs(classifier),
+        "speed": measure_speed(classifier),
     }
 
 
-def device_name(device: torch.device) -> str:
-    """Name the device a run was on, with its threads where that is a CPU."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    if device.type == "cpu":
-        return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
-    return device.type
+def measure_speed(classifier: Classifier) -> dict[str, Any]:
+    """Time `forward` on one picture and one CPU thread: what a request pays. Milliseconds, the median."""
+    here, threads = copy.deepcopy(classifier).cpu(), torch.get_num_threads()
+    picture = torch.zeros(1, 3, classifier.size, classifier.size, dtype=torch.uint8)
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            times = []
+            for _ in range(TIMED_RUNS):
+                began = time.perf_counter()
+                here(picture)
+                times.append(time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
+    milliseconds = round(statistics.median(times) * 1000, 2)
+    return {"milliseconds": milliseconds, "batch": 1, "threads": 1, "processor": platform.machine()}
 
 
 def table(metrics: Metrics) -> Table:
@@ -114,23 +136,32 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
     )
     settings = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items())
     size = card["input"]
+    calibrated = weighted = ""
+    if recipe["calibration"]:
+        calibrated = (
+            f"Logits are divided by {training['temperature']:g}, fitted on {recipe['calibration']:.0%} of "
+            "the training pictures, held out for that. "
+        )
+    if recipe["class_weights"] == "balanced":
+        weighted = "\nClasses are not equally frequent; each was weighted by the inverse of its frequency.\n"
+    skipped = f"; {data['skipped']:,} files could not be read" if data["skipped"] else ""
     note = f"\n{data['note']}\n" if data["note"] else ""
     path.write_text(
         f"""# {card["name"]} {card["version"]}
 
 A classifier of {len(card["labels"])} kinds of picture: {", ".join(card["labels"])}.
 Network `{training["network"]}`, {card["parameters"]:,} parameters, {card["macs"]:,} multiply-adds a picture,
-input {size["height"]}×{size["width"]}, {size["channels"]} channels. Made by `python -m training`; this card is written by it.
+input {size["height"]}×{size["width"]}, {size["channels"]} channels; {card["speed"]["milliseconds"]:g} ms a picture on one CPU core. Made by `python -m training`; this card is written by it.
 
 ## Data
 
-`{data["name"]}`: {data["training_pictures"]:,} pictures to train on, {data["test_pictures"]:,} to test on ({held}).
-{note}
+`{data["name"]}`: {data["training_pictures"]:,} pictures to train on, {data["test_pictures"]:,} to test on ({held}){skipped}.
+{weighted}{note}
 Fingerprint of the decoded pictures and labels: `{data["fingerprint"]}`.
 
 ## Figures
 
-One pass a picture, no test-time augmentation, on the {metrics["pictures"]:,} test pictures, from the weights after the
+{calibrated}One pass a picture, no test-time augmentation, on the {metrics["pictures"]:,} test pictures, from the weights after the
 last epoch (no epoch was chosen by its test figure).
 
 | accuracy | loss (nats) | expected calibration error (15 bins) |
@@ -151,10 +182,11 @@ The confusion matrix is in the file's `model.json` (`GET /models/{card["name"]}`
 
 ## Reproduce
 
-Seed {training["seed"]}, {training["epochs"]} epochs, {training["seconds"]:,.0f} s on {training["device"]}, torch {training["torch"]}, {training["date"]}.
+Seed {training["seed"]}, {training["epochs"]} epochs, {training["seconds"]:,.0f} s on {training["device"]} in {training["arithmetic"]}
+({training["pictures_per_second"]:,.0f} pictures a second, at most {training["peak_memory_bytes"] / 2**20:,.0f} MiB), torch {training["torch"]}, {training["date"]}.
 
 ```
-python -m training fit --network {training["network"]} --recipe {recipe["name"]} --data FOLDER_OR_NAME --name {card["name"]} --epochs {training["epochs"]} --seed {training["seed"]}
+{training["command"]}
 python -m training evaluate models/{card["name"]}.pt --data FOLDER_OR_NAME
 ```
 

@@ -1,26 +1,30 @@
 """Save where a run stands, and go on from there to the same weights, bit for bit on a CPU."""
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from training.errors import CheckpointError, Diverged
+from training.processes import Processes
 
-class CheckpointError(Exception):
-    """A checkpoint is not there, or is of another run."""
+Optimisers = Sequence[torch.optim.Optimizer]
 
 
 @dataclass
 class State:
-    """Where a run stands between two batches; with weights and optimiser, all that a resume needs."""
+    """Where a run stands between two batches; with weights and optimisers, all that a resume needs."""
 
     epoch: int = 0
     batch: int = 0  # batches done in this epoch
     generator: Tensor | None = None  # of the batches' order and augmentation, before the next one
     meter: Tensor | None = None  # float32 4: loss, hits, pictures in this epoch; loss since the last report
     seconds: float = 0.0  # of training so far
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of the history, an epoch each
 
 
 @dataclass(frozen=True)
@@ -38,36 +42,74 @@ class Checkpoint:
         except FileNotFoundError:
             return None
 
-    def save(self, state: State, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        """Write atomically: a run killed while it writes keeps the checkpoint before."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(".new")
+    def save(self, state: State, network: nn.Module, optimisers: Optimisers) -> None:
+        """Write atomically: a run killed while it writes, or out of disk, keeps the checkpoint before.
+
+        Raises Diverged where a weight is no number, CheckpointError where the file cannot be written.
+        """
+        if not all(value.isfinite().all() for value in network.state_dict().values()):
+            raise Diverged("the weights are no longer finite")
         content = {
             "identity": self.identity,
             "state": asdict(state),
             "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
         }
-        torch.save(content, beside)
-        os.replace(beside, self.path)  # noqa: PTH105  (says "atomic" to whoever knows it)
-
-    def restore(self, network: nn.Module, optimiser: torch.optim.Optimizer) -> State:
-        """Load weights and optimiser in place and give the state. Raises CheckpointError."""
-        if not self.path.is_file():
-            raise CheckpointError(f"nothing to resume: {self.path} is not there")
+        beside = self.path.with_suffix(".new")
         try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with beside.open("wb") as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())  # or the rename may reach the disk before the content
+            os.replace(beside, self.path)  # noqa: PTH105  (says "atomic" to whoever knows it)
+        except (OSError, RuntimeError) as error:  # torch's writer turns some of the first into the second
+            beside.unlink(missing_ok=True)
+            raise CheckpointError(f"cannot write {self.path}: {reason(error)}") from error
+
+    def restore(self, network: nn.Module, optimisers: Optimisers, processes: Processes) -> State:
+        """Load weights and optimisers in place and give the state. Raises CheckpointError.
+
+        The first process reads; the others, perhaps on other machines, are told.
+        """
+        content = processes.share(self.read() if processes.first else None)
+        if isinstance(content, CheckpointError):
+            raise content
+        try:
+            network.load_state_dict(content["network"])
+            for optimiser, saved in zip(optimisers, content["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+            return State(**content["state"])
+        except Exception as error:  # what a foreign content raises has no common base
+            raise damaged(self.path) from error
+
+    def read(self) -> dict[str, Any] | CheckpointError:
+        """Read the file, or say why not."""
+        if not self.path.is_file():
+            return CheckpointError(f"nothing to resume: {self.path} is not there")
+        try:
+            content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             lines = zip(content["identity"].split("\n"), self.identity.split("\n"), strict=True)
             differing = [f"{theirs}, here {ours}" for theirs, ours in lines if theirs != ours]
-            if not differing:
-                network.load_state_dict(content["network"])
-                optimiser.load_state_dict(content["optimiser"])
-                return State(**content["state"])
-        except Exception as error:  # what unpickling and a foreign content raise has no common base
-            raise CheckpointError(
-                f"{self.path} is damaged or no checkpoint of this version; start without --resume"
-            ) from error
-        raise CheckpointError(
-            f"{self.path} is of another run ({'; '.join(differing)}); "
-            "start without --resume, or choose another --run-dir"
-        )
+        except Exception:  # what unpickling raises has no common base
+            return damaged(self.path)
+        if differing:
+            return CheckpointError(
+                f"{self.path} is of another run ({'; '.join(differing)}); "
+                "start without --resume, or choose another --run-dir"
+            )
+        return content
+
+
+def damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged or no checkpoint of this version; start without --resume")
+
+
+def reason(error: BaseException) -> str:
+    """Say why a file could not be written: the system's own words, where they are somewhere behind."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error).split("\n")[0]

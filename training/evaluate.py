@@ -1,5 +1,6 @@
-"""Measure a classifier on labelled pictures: accuracy, loss, calibration, confusion."""
+"""Measure a classifier on labelled pictures: accuracy, loss, calibration, confusion; fit its temperature."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from training.data import PictureSet
+from training.processes import Processes
+from training.sets import Pictures
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 BATCH = 1000
@@ -29,10 +31,16 @@ class Metrics:
         return asdict(self)
 
 
-def evaluate(forward: Callable[[Tensor], Tensor], pictures: PictureSet, labels: Sequence[str]) -> Metrics:
-    """Measure `forward` (uint8 N×C×S×S -> float32 N×classes logits): one pass, no test-time augmentation."""
-    logits = predict(forward, pictures)
-    truth = pictures.labels.cpu()
+Forward = Callable[[Tensor], Tensor]  # uint8 N×C×S×S -> float32 N×classes, logits
+
+
+def evaluate(forward: Forward, pictures: Pictures, labels: Sequence[str]) -> Metrics:
+    """Measure `forward`: one pass a picture, no test-time augmentation."""
+    return measure(predict(forward, pictures, len(labels)), pictures.labels.cpu(), labels)
+
+
+def measure(logits: Tensor, truth: Tensor, labels: Sequence[str]) -> Metrics:
+    """Compare float32 N×classes logits with int64 N class indices."""
     predicted = logits.argmax(1)
     classes = len(labels)
     confusion = torch.bincount(truth * classes + predicted, minlength=classes**2).view(classes, classes)
@@ -46,14 +54,43 @@ def evaluate(forward: Callable[[Tensor], Tensor], pictures: PictureSet, labels: 
             for label, hit, count in zip(labels, hits, counts, strict=True)
         },
         confusion_matrix=confusion.tolist(),
-        pictures=len(pictures),
+        pictures=len(truth),
     )
 
 
-@torch.inference_mode()
-def predict(forward: Callable[[Tensor], Tensor], pictures: PictureSet) -> Tensor:
-    """Give the logits of every picture, float32 N×classes on the CPU."""
-    return torch.cat([forward(batch).float().cpu() for batch in pictures.images.split(BATCH)])
+def predict(
+    forward: Forward,
+    pictures: Pictures,
+    classes: int,
+    processes: Processes = Processes(),  # noqa: B008  (frozen)
+) -> Tensor:
+    """Give the logits of every picture, float32 N×classes on the CPU; each process computes its part."""
+    parts = torch.arange(len(pictures)).split(BATCH)[processes.rank :: processes.count]
+    logits = torch.zeros(len(pictures), classes)
+    with torch.inference_mode():
+        for where, images in zip(parts, pictures.batches(parts), strict=True):
+            logits[where] = forward(images).float().cpu()
+    return processes.sum(logits)
+
+
+def fit_temperature(logits: Tensor, truth: Tensor) -> float:
+    """Find the number that logits are to be divided by for the least loss: float32 N×classes, int64 N.
+
+    One number cannot change which class is the largest, only how sure the network is. Source: Guo et
+    al. 2017, "On Calibration of Modern Neural Networks".
+    """
+    logits = logits.double()
+    sharpness = torch.zeros(1, dtype=torch.float64, requires_grad=True)  # −log of the temperature
+    search = torch.optim.LBFGS([sharpness], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        value = F.cross_entropy(logits * sharpness.exp(), truth)
+        value.backward()
+        return value
+
+    search.step(loss)
+    return math.exp(-sharpness.item())
 
 
 def calibration_error(logits: Tensor, truth: Tensor) -> float:

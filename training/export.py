@@ -14,14 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.errors import ArtefactError
 from training.networks import Classifier
 
 EXTRA = "model.json"
 TOLERANCE = 1e-4  # of a logit, between the eager network and the file
-
-
-class ArtefactError(Exception):
-    """A file is not an artefact, or does not do what the eager network does."""
 
 
 def save_artefact(path: Path, classifier: Classifier, card: dict[str, Any], pictures: Tensor) -> None:

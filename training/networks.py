@@ -1,5 +1,6 @@
 """The networks, and the classifier that wraps one: pictures in, logits out."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -7,14 +8,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor, nn
 
+from training.residual import ResNet
 
-def lenet(classes: int, channels: int = 3) -> nn.Sequential:
+
+def lenet(classes: int, channels: int, size: int) -> nn.Sequential:
     """Build the article's network: two convolutions with pooling, then three fully connected layers.
 
-    Takes float32 N×C×32×32 in [−1, 1], gives float32 N×classes logits. Sizes by
+    Takes float32 N×C×S×S in [−1, 1], gives float32 N×classes logits. Sizes by
     floor((n + 2p − f) / s) + 1: 32 → 28 → 14 → 10 → 5, so 16·5·5 = 400 numbers are flattened.
     Source: PyTorch's "Training a Classifier" tutorial, after LeCun et al. 1998 (LeNet-5).
     """
+    side = ((size - 4) // 2 - 4) // 2
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(channels, 6, 5),
@@ -24,7 +28,7 @@ def lenet(classes: int, channels: int = 3) -> nn.Sequential:
             relu2=nn.ReLU(),
             pool2=nn.MaxPool2d(2, 2),
             flatten=nn.Flatten(),
-            fc1=nn.Linear(400, 120),
+            fc1=nn.Linear(16 * side * side, 120),
             relu3=nn.ReLU(),
             fc2=nn.Linear(120, 84),
             relu4=nn.ReLU(),
@@ -33,8 +37,8 @@ def lenet(classes: int, channels: int = 3) -> nn.Sequential:
     )
 
 
-NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"lenet": lenet}
-INPUT_SIZE = {"lenet": 32}
+NETWORKS: dict[str, Callable[[int, int, int], nn.Module]] = {"lenet": lenet, "resnet": ResNet}
+SMALLEST, LARGEST = 32, 224  # S
 
 
 class Classifier(nn.Module):
@@ -54,6 +58,16 @@ class Classifier(nn.Module):
         normalised = images.to(torch.float32) / 127.5 - 1.0
         logits: Tensor = self.network(normalised)
         return logits / self.temperature
+
+    def initialise(self, images: Tensor) -> None:
+        """Let the network start from what pictures look like, if it can: uint8 N×C×S×S, 0..255."""
+        if isinstance(self.network, ResNet):
+            self.network.whiten(images.to(torch.float32) / 127.5 - 1.0)
+
+    def deployable(self) -> "Classifier":
+        """Copy it as it is to be served: the same pictures, the same logits up to rounding."""
+        network = self.network.deployable() if isinstance(self.network, ResNet) else self.network
+        return Classifier(copy.deepcopy(network), self.size, self.temperature).eval()
 
     def prepare(self, image: Tensor) -> Tensor:
         """Make any picture the network's input: uint8 C×H×W -> uint8 C×S×S.
@@ -76,9 +90,9 @@ class Classifier(nn.Module):
         ).squeeze(0)
 
 
-def build(network: str, classes: int, channels: int = 3) -> Classifier:
-    """Build a classifier with fresh weights, drawn from torch's global generator."""
-    return Classifier(NETWORKS[network](classes, channels), INPUT_SIZE[network])
+def build(network: str, classes: int, channels: int = 3, size: int = SMALLEST) -> Classifier:
+    """Build a classifier of pictures of S = `size`, with fresh weights from torch's global generator."""
+    return Classifier(NETWORKS[network](classes, channels, size), size)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -14,6 +14,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 REFRESH_S = 0.25
+LINE_EVERY_S = 30  # where no terminal shows the bar
 
 
 class Progress:
@@ -43,6 +44,7 @@ class Progress:
             rate=0.0,
         )
         self.since, self.since_done, self.shown = time.monotonic(), 0, 0.0
+        self.lined = self.since
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -79,7 +81,15 @@ class Progress:
             accuracy=accuracy,
             rate=rate,
         )
+        if not self.console.is_terminal and self.shown - self.lined > LINE_EVERY_S:
+            whole = self.pictures * self.epochs
+            left = (whole - completed) / rate / 60
+            self.line(
+                f"epoch {epoch + 1}/{self.epochs}  {completed / whole:.0%}  loss {loss:.3f}"
+                f"  training accuracy {accuracy:.1%}  {rate:,.0f} pictures/s  {left:.0f} min left"
+            )
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
+        self.lined = time.monotonic()
         self.console.print(text, highlight=False, soft_wrap=True)

@@ -1,61 +1,65 @@
 """Fit a classifier: the loop reads top to bottom."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torch.nn import CrossEntropyLoss
+from torch.nn.parallel import DistributedDataParallel
 
 from training.batches import Batches
-from training.checkpoint import Checkpoint, State
+from training.checkpoint import Checkpoint, Optimisers, State
 from training.data import Data
-from training.evaluate import evaluate
+from training.devices import Machine
+from training.errors import Diverged, Interrupted
+from training.evaluate import measure, predict
+from training.history import History, Row
 from training.networks import Classifier
+from training.optimisers import optimisers_for
+from training.processes import share_norms
 from training.progress import Progress
 from training.recipes import Recipe
 
-
-class Interrupted(Exception):
-    """The user stopped the run; its checkpoint is saved."""
+SAVE_EVERY_S = 300  # inside an epoch
 
 
-def sgd(classifier: Classifier, recipe: Recipe) -> torch.optim.SGD:
-    """Build the recipe's optimiser."""
-    return torch.optim.SGD(
-        classifier.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )
-
-
-def fit(
+def fit(  # noqa: PLR0915  (a story, told in one go)
     classifier: Classifier,
     recipe: Recipe,
     data: Data,
     seed: int,
+    machine: Machine,
     checkpoint: Checkpoint,
+    history: History,
     progress: Progress,
     *,
     resume: bool = False,
 ) -> float:
-    """Train in place, on the device of `data`, and return the seconds it took (all sittings).
+    """Train in place, on the machine's device, and return the seconds it took (all sittings).
 
-    Saves a checkpoint after each epoch, and when interrupted (then raises Interrupted). What follows
-    from a checkpoint is what would have followed without the interruption: order and augmentation
-    depend on (seed, epoch), the learning rate on the batch's number, the rest is saved.
+    Saves a checkpoint after each epoch, every few minutes, and when interrupted (then raises
+    Interrupted). What follows from a checkpoint is what would have followed without the
+    interruption: order and augmentation depend on (seed, epoch), the learning rate on the batch's
+    number, the rest is saved. Raises Diverged, and then leaves the last good checkpoint.
     """
-    # A quarter faster on a CPU at batch 256; the weights are the same numbers in another order.
+    processes, device = machine.processes, machine.device
+    # Half the time on a CPU; the weights are the same numbers in another order.
     classifier.to(memory_format=torch.channels_last)
-    optimiser = sgd(classifier, recipe)
-    state = checkpoint.restore(classifier, optimiser) if resume else State()
-    batches = Batches(data.train, recipe, seed)
+    optimisers = optimisers_for(classifier, recipe)
+    state = checkpoint.restore(classifier, optimisers, processes) if resume else State()
+    model = prepare_model(classifier, machine)
+    weights = balance(data) if recipe.class_weights == "balanced" else None
+    batches = Batches(data.train, recipe, seed, processes, weights)
+    criterion = CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing).to(device)
     total = len(batches) * recipe.epochs
-    device = data.train.labels.device
     sitting = time.monotonic() - state.seconds
+    saved = time.monotonic()
+    if processes.first:
+        history.begin(state.rows)
     progress.begin(state.epoch * len(data.train) + state.batch * recipe.batch_size)
 
     with stop_signals() as stopped:
@@ -64,47 +68,104 @@ def fit(
             # float32: loss, hits and pictures of this epoch, loss since the last report; read rarely
             meter = torch.zeros(4) if state.meter is None else state.meter
             meter, done = meter.to(device), state.batch
+            began, before = time.monotonic(), done
 
-            for images, labels in batches.epoch(epoch, done, state.generator):
-                rate = recipe.rate((epoch * len(batches) + done) / total)
-                optimiser.param_groups[0]["lr"] = rate
-                optimiser.zero_grad()
-                logits = classifier(images)
-                loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-                loss.backward()
-                optimiser.step()
+            for batch in batches.epoch(epoch, done, state.generator):
+                set_rates(optimisers, recipe.factor((epoch * len(batches) + done) / total))
+                with machine.autocast():
+                    logits = model(batch.images)
+                loss = criterion(logits.float(), batch.labels)
+                (loss * batch.share).backward()
+                for optimiser in optimisers:
+                    optimiser.step()
+                    optimiser.zero_grad()
 
                 done += 1
-                with torch.no_grad():
-                    hits = (logits.argmax(1) == labels).sum()
-                    meter[0] += loss * len(labels)
-                    meter[1] += hits
-                    meter[2] += len(labels)
-                    meter[3] += loss
+                if batch.share:
+                    count_in(meter, loss.detach(), logits, batch.labels)
                 if progress.due:
                     mean, accuracy = (meter[:2] / meter[2]).tolist()
-                    progress.show(epoch, int(meter[2]), mean, accuracy)
+                    check_finite(mean, f"in epoch {epoch + 1}, batch {done}")
+                    progress.show(epoch, done * recipe.batch_size, mean, accuracy)
                 if recipe.report_every and done % recipe.report_every == 0:
                     mean = meter[3].item() / recipe.report_every
                     progress.line(f"[{epoch + 1}, {done:5d}] loss: {mean:.3f}")
                     meter[3] = 0
-                if stopped():
-                    seconds = time.monotonic() - sitting
-                    state = State(epoch, done, batches.state(), meter.cpu(), seconds)
-                    checkpoint.save(state, classifier, optimiser)
+                stop = processes.any(stopped())
+                if processes.first and (stop or time.monotonic() - saved > SAVE_EVERY_S):
+                    saved = time.monotonic()
+                    rest = State(epoch, done, batches.state(), meter.cpu(), saved - sitting, history.rows)
+                    checkpoint.save(rest, classifier, optimisers)
+                if stop:
                     raise Interrupted(f"stopped in epoch {epoch + 1} after {done} batches")
 
-            state = State(epoch + 1, seconds=time.monotonic() - sitting)
-            checkpoint.save(state, classifier, optimiser)
-            mean, accuracy = (meter[:2] / meter[2]).tolist()
-            progress.show(epoch, int(meter[2]), mean, accuracy)
-            tested = evaluate(classifier.eval(), data.test, data.labels).accuracy
+            speed = (done - before) * recipe.batch_size / (time.monotonic() - began)
+            seconds = time.monotonic() - sitting
+            mean, accuracy = (processes.sum(meter[:3])[:2] / meter[2]).tolist()
+            check_finite(mean, f"in epoch {epoch + 1}")
+            logits = predict(classifier.eval(), data.test, len(data.labels), processes)
+            tested = measure(logits, data.test.labels.cpu(), data.labels)
+            row: Row = {
+                "epoch": epoch + 1,
+                "loss": mean,
+                "accuracy": accuracy,
+                "test_loss": tested.loss,
+                "test_accuracy": tested.accuracy,
+                "learning_rate": optimisers[0].param_groups[0]["lr"],
+                "seconds": round(seconds, 3),
+                "pictures_per_second": round(speed, 1),
+                "peak_memory_bytes": machine.peak_memory(),
+                "time": round(time.time(), 3),
+            }
+            state = State(epoch + 1, seconds=seconds, rows=[*state.rows, row])
+            if processes.first:
+                checkpoint.save(state, classifier, optimisers)
+                history.add(row)
+            saved = time.monotonic()
+            progress.show(epoch, len(data.train), mean, accuracy)
             progress.line(
                 f"epoch {epoch + 1}/{recipe.epochs}  loss {mean:.3f}  training accuracy {accuracy:.1%}"
-                f"  {data.split} accuracy {tested:.1%}  {state.seconds:.0f} s"
+                f"  {data.split} accuracy {tested.accuracy:.1%}  {seconds:.0f} s"
             )
-    classifier.to(memory_format=torch.contiguous_format)
     return state.seconds
+
+
+def set_rates(optimisers: Optimisers, factor: float) -> None:
+    """Set every learning rate to `factor` (0..1) of its peak."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+@torch.no_grad()
+def count_in(meter: Tensor, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+    """Add a batch to the meter without waiting for the device."""
+    meter[0] += loss * len(labels)
+    meter[1] += (logits.argmax(1) == labels).sum()
+    meter[2] += len(labels)
+    meter[3] += loss
+
+
+def prepare_model(classifier: Classifier, machine: Machine) -> torch.nn.Module:
+    """Give what the loop calls: the classifier, compiled and averaged over processes as is wanted."""
+    model: torch.nn.Module = classifier
+    if machine.processes.count > 1:
+        share_norms(classifier)
+        model = DistributedDataParallel(classifier)
+    if machine.compiled:
+        model.compile()
+    return model
+
+
+def balance(data: Data) -> Tensor:
+    """Weigh each class by the inverse of its frequency, float32 classes, 1 on average over pictures."""
+    counts = torch.bincount(data.train.labels.cpu(), minlength=len(data.labels))
+    return len(data.train) / (len(data.labels) * counts)
+
+
+def check_finite(loss: float, where: str) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(f"the loss is {loss} {where}")
 
 
 @contextmanager

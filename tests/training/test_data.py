@@ -1,23 +1,18 @@
-"""Loading: folders as people have them, data sets by name, and hosts that fail."""
+"""Loading: folders as people have them."""
 
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from urllib.error import HTTPError
 
-import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image
 
-from training import data as datasets
-from training.data import Data, DataError, PictureSet, load
+from training.data import Data, Digest, load
+from training.errors import DataError
 from training.networks import build
+from training.sets import PictureSet
 
 Folder = Callable[..., Path]
 prepare = build("lenet", 2).prepare
@@ -62,7 +57,7 @@ def test_without_a_test_part_a_fifth_of_each_class_is_held_out_by_seed(folder: F
     assert torch.bincount(first.test.labels).tolist() == [4, 2]
     assert sorted(reds(first.train) + reds(first.test)) == list(range(1, 31)), "every picture in one part"
     assert reds(first.test) == reds(again.test)
-    assert first.fingerprint() == again.fingerprint()
+    assert first.fingerprint == again.fingerprint
     assert reds(first.test) != reds(other.test)
 
 
@@ -149,7 +144,7 @@ def test_a_folder_that_cannot_be_used_is_refused(folder: Folder, counts: dict[st
 @pytest.mark.parametrize("source", ["no/such/folder", "cifar11", ""])
 def test_what_is_neither_a_name_nor_a_folder_is_refused(source: str) -> None:
     with pytest.raises(
-        DataError, match=rf"--data {source}: neither a data set's name \(cifar10\) nor a folder"
+        DataError, match=rf"--data {source}: neither a data set's name \(cifar10, .*\) nor a folder"
     ):
         load(source, Path("data"), prepare, 0)
 
@@ -173,14 +168,22 @@ def changed(data: Data, part: str, change: Callable[[PictureSet], object]) -> Da
         for name, old in (("train", data.train), ("test", data.test))
     }
     change(parts[part])
-    return Data(data.name, data.labels, parts["train"], parts["test"], data.split)
+    return with_fingerprint(replace(data, train=parts["train"], test=parts["test"]))
+
+
+def with_fingerprint(data: Data) -> Data:
+    digest = Digest(data.labels)
+    for part in (data.train, data.test):
+        digest.add(part.images)
+        digest.add(part.labels)
+    return replace(data, fingerprint=digest.text())
 
 
 def test_equal_data_have_equal_fingerprints_wherever_they_lie(folder: Folder) -> None:
     counts = {"train/cat": 2, "train/dog": 2, "test/dog": 1}
     here, there = (load_pictures(folder(counts, name)) for name in ("here", "there"))
-    assert here.fingerprint() == there.fingerprint()
-    assert here.fingerprint().startswith("sha256:")
+    assert here.fingerprint == there.fingerprint
+    assert here.fingerprint.startswith("sha256:")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -188,112 +191,7 @@ def test_a_changed_pixel_or_label_or_class_changes_the_fingerprint(data: Data, p
     same = changed(data, part, lambda _: None)
     pixel = changed(data, part, lambda pictures: pictures.images[3, 2, 31, 31].bitwise_xor_(1))
     label = changed(data, part, lambda pictures: pictures.labels[3].fill_(2))
-    renamed = Data(data.name, ("a", "b", "c"), data.train, data.test, data.split)
-    assert same.fingerprint() == data.fingerprint()
-    prints = {each.fingerprint() for each in (data, pixel, label, renamed)}
+    renamed = with_fingerprint(replace(data, labels=("a", "b", "c")))
+    assert same.fingerprint == data.fingerprint
+    prints = {each.fingerprint for each in (data, pixel, label, renamed)}
     assert len(prints) == 4
-
-
-# By name
-
-
-class Stand(SimpleNamespace):
-    """What torchvision.datasets.CIFAR10 looks like from outside, with three pictures a part."""
-
-    def __init__(self, root: str, *, train: bool, download: bool) -> None:
-        arrays = np.random.default_rng(int(train)).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-        super().__init__(root=root, data=arrays, targets=[2, 0, 1 + train], classes=["a", "b", "c"])
-        assert download
-
-
-def test_cifar10_comes_as_channels_first_bytes_with_its_own_split(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", Stand)
-    data = load("cifar10", tmp_path, prepare, 0)
-    assert (data.name, data.labels, data.split) == ("cifar10", ("a", "b", "c"), "test")
-    for part, train in ((data.train, True), (data.test, False)):
-        raw = Stand("", train=train, download=True)
-        assert part.images.shape == (3, 3, 32, 32)
-        assert part.images.dtype == torch.uint8
-        assert part.images.is_contiguous()
-        for channel in range(3):
-            assert np.array_equal(part.images[:, channel].numpy(), raw.data[..., channel])
-        assert part.labels.dtype == torch.int64
-        assert part.labels.tolist() == raw.targets
-
-
-@contextmanager
-def host(answer: bytes | None) -> Iterator[int]:
-    """Listen on a loopback port: say `answer` to whoever connects; None: say nothing until they hang up."""
-
-    def serve() -> None:
-        with suppress(OSError):  # the listening socket closed: the test is over
-            while True:
-                connection, _ = server.accept()
-                with connection, suppress(OSError):
-                    connection.recv(4096)
-                    connection.settimeout(5)  # so that a client that waits for ever fails its test
-                    connection.sendall(answer) if answer is not None else connection.recv(1)
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-def refused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-@contextmanager
-def cifar_at(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"http://127.0.0.1:{port}/cifar-10.tar.gz")
-    monkeypatch.setenv("no_proxy", "*")
-    before = socket.getdefaulttimeout()
-    yield
-    assert socket.getdefaulttimeout() == before, "the limit is for the download alone"
-
-
-def assert_names_the_remedy(refused: pytest.ExceptionInfo[DataError]) -> None:
-    says = str(refused.value)
-    assert says.startswith("cannot download CIFAR-10 (")
-    assert "cifar-10-python.tar.gz" in says
-    assert "--data-dir" in says
-
-
-def test_a_host_that_refuses_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with cifar_at(refused_port(), monkeypatch), pytest.raises(DataError) as refused:
-        load("cifar10", tmp_path, prepare, 0)
-    assert_names_the_remedy(refused)
-
-
-def test_a_silent_host_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "DOWNLOAD_TIMEOUT_S", 0.2)
-    with host(None) as port, cifar_at(port, monkeypatch), pytest.raises(DataError, match="timed out") as gone:
-        load("cifar10", tmp_path, prepare, 0)
-    assert_names_the_remedy(gone)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"I am no web server\r\n\r\n",
-        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nno tar.gz",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nhalf of it",
-    ],
-)
-def test_a_host_that_answers_nonsense_ends_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
-) -> None:
-    with host(answer) as port, cifar_at(port, monkeypatch), pytest.raises(DataError) as refused:
-        load("cifar10", tmp_path, prepare, 0)
-    if isinstance(refused.value.__cause__, HTTPError):
-        refused.value.__cause__.close()  # urllib leaves an unread answer to the collector
-    assert_names_the_remedy(refused)

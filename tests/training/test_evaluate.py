@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.data import PictureSet
 from training.evaluate import calibration_error, evaluate
+from training.sets import PictureSet
 
 LABELS = ("a", "b", "c")
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from training import export
 from training.card import describe_model, write_card
 from training.data import Data
+from training.devices import Machine
+from training.errors import ArtefactError
 from training.evaluate import evaluate
-from training.export import ArtefactError, load_artefact, save_artefact
+from training.export import load_artefact, save_artefact
 from training.networks import Classifier, build
 from training.recipes import Recipe
 
@@ -28,7 +30,18 @@ def classifier() -> Classifier:
 def card(classifier: Classifier, data: Data, recipe: Recipe) -> dict[str, Any]:
     metrics = evaluate(classifier, data.test, data.labels)
     return describe_model(
-        "shapes-lenet", "1.2.3", "lenet", recipe, 7, 12.34, classifier, data, metrics, "Drawn | by code."
+        "shapes-lenet",
+        "1.2.3",
+        "lenet",
+        recipe,
+        7,
+        [{"seconds": 12.34, "pictures_per_second": 1000.0, "peak_memory_bytes": 2**30}],
+        Machine(),
+        classifier,
+        data,
+        metrics,
+        "Drawn | by code.",
+        "python -m training fit --data FOLDER_OR_NAME --network lenet",
     )
 
 
@@ -76,7 +89,8 @@ def test_model_json_has_what_the_contract_says(card: dict[str, Any], data: Data,
         "training_pictures": 60,
         "test_pictures": 24,
         "split": "test",
-        "fingerprint": data.fingerprint(),
+        "fingerprint": data.fingerprint,
+        "skipped": 0,
     }
     metrics, training = card["metrics"], card["training"]
     assert metrics["data"] == training["data"] == described
@@ -93,7 +107,10 @@ def test_model_json_has_what_the_contract_says(card: dict[str, Any], data: Data,
     assert len(training["date"].split("-")) == 3
     assert set(card) == {
         *("schema", "name", "version", "labels", "input", "metrics", "training", "parameters", "macs"),
+        "speed",
     }
+    assert card["speed"].keys() == {"milliseconds", "batch", "threads", "processor"}
+    assert 0 < card["speed"]["milliseconds"] < 1000
 
 
 def test_the_file_answers_as_the_network_does(artefact: Path, classifier: Classifier, data: Data) -> None:
@@ -260,5 +277,7 @@ def test_the_card_beside_holds_the_figures(tmp_path: Path, card: dict[str, Any])
     assert "61,411 parameters, 651,132 multiply-adds" in text
     assert "`shapes`: 60 pictures to train on, 24 to test on (its own test split)" in text
     assert card["training"]["data"]["fingerprint"] in text
-    assert "--recipe short --data FOLDER_OR_NAME --name shapes-lenet --epochs 3 --seed 7\n" in text
+    assert "\npython -m training fit --data FOLDER_OR_NAME --network lenet\n" in text
+    assert "ms a picture on one CPU core" in text
+    assert "(1,000 pictures a second, at most 1,024 MiB)" in text
     assert "| learning rate | 0.05 |" in text

@@ -1,0 +1,83 @@
+"""The device a run is on, and how it computes there."""
+
+import platform
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from training.errors import DataError
+from training.processes import Processes
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a run computes."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    processes: Processes = field(default_factory=Processes)
+    bfloat16: bool = False
+    compiled: bool = False
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Let convolutions and products compute in bfloat16, where that is wanted; weights stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+    def peak_memory(self) -> int:
+        """Give the most bytes in use so far: the device's own on CUDA, else this process's."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+    def name(self) -> str:
+        """Name the device, with the threads where that is a CPU, and the number of processes."""
+        times = f"{self.processes.count} × " if self.processes.count > 1 else ""
+        if self.device.type == "cuda":
+            return f"{times}cuda ({torch.cuda.get_device_name(self.device)})"
+        if self.device.type == "cpu":
+            return f"{times}cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+        return times + self.device.type
+
+
+def choose_device(name: str) -> torch.device:
+    """Find the device: `auto` takes CUDA, then MPS, then the CPU. Raises DataError where there is none."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, available in there.items() if available)
+    if not there[name]:
+        raise DataError(f"--device {name}: torch {torch.__version__} finds none on this machine")
+    return torch.device(name)
+
+
+def set_up(device: torch.device, precision: Precision, processes: Processes, *, compiled: bool) -> Machine:
+    """Choose the arithmetic, deliberately.
+
+    On CUDA: TF32 for what stays float32 (19 bits are plenty beside the noise of a batch), and cuDNN
+    times its algorithms for each shape, of which a run has few. bfloat16 by default wherever the
+    hardware multiplies it: elsewhere it is emulated, and slower than float32.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = True
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16(device))
+    return Machine(device, processes, bfloat16, compiled)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Say whether a device has instructions for products of bfloat16."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False

@@ -1,0 +1,124 @@
+"""Several processes, on one machine or many, that fit one network together (started by torchrun)."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among `count`. Alone, everything here is what a single process needs."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Say whether this is the one that writes and talks."""
+        return self.rank == 0
+
+    def part(self, batch: Tensor) -> Tensor:
+        """Give this process's part of a batch: every `count`-th item; the first where there are too few."""
+        return batch[self.rank :: self.count] if self.rank < len(batch) else batch[:1]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up what all processes hold, in place."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Ask whether the flag is up in any process; all get the same answer at the same batch."""
+        return bool(self.sum(torch.tensor(float(flag))) > 0)
+
+    def share(self, value: Any) -> Any:
+        """Give every process the first one's value."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Join the processes that torchrun started; alone where it did not."""
+    if "RANK" not in os.environ:
+        yield Processes()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    store, rank, count = next(dist.rendezvous("env://"))
+    # torchrun keeps one store over all restarts: without a name of their own, restarted processes may
+    # read the addresses of those that died, and wait for them.
+    store = dist.PrefixStore(f"restart-{restarts()}", store)
+    # Each kind of tensor has its own way; on a GPU, flags still travel between CPUs.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count)
+    try:
+        yield Processes(rank, count)
+    finally:
+        dist.destroy_process_group()
+
+
+def restarts() -> int:
+    """Count how often torchrun has started these processes anew after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+class SumOverProcesses(torch.autograd.Function):
+    """A sum that gradients flow back through: what each process did with it counts for all."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SharedNorm(nn.BatchNorm2d):
+    """Batch normalisation over the whole batch, whichever process holds what of it.
+
+    torch's SyncBatchNorm runs on GPUs only; this one runs everywhere, and equals a single process.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(values)
+        sums = torch.cat(
+            [values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), values.new_tensor([values[:, 0].numel()])]
+        )
+        sums = SumOverProcesses.apply(sums)
+        count = sums[-1]
+        mean, square = (sums[:-1] / count).chunk(2)
+        variance = square - mean.square()
+        with torch.no_grad():
+            assert self.momentum is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        result: Tensor = values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        return result
+
+
+def share_norms(network: nn.Module) -> None:
+    """Make every batch normalisation of a network one over all processes, in place."""
+    for layer in network.modules():
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = SharedNorm
