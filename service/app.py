@@ -30,6 +30,7 @@ from service.settings import Settings, load_settings
 from service.workers import Workers
 
 WEB = Path(__file__).parent / "web"
+SHIPPED = "cifar10-resnet"  # the default model, where it is and nothing else is said
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -86,7 +87,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     torch.set_num_threads(settings.thread_count)
     loaded = await asyncio.to_thread(load_warm, settings.models_dir, settings.batch_size)
-    default = settings.default_model or next(iter(loaded))
+    default = settings.default_model or (SHIPPED if SHIPPED in loaded else next(iter(loaded)))
     if default not in loaded:
         raise ArtefactError(f"STRIDE_DEFAULT_MODEL={default}: served are {', '.join(loaded)}")
     workers = Workers(settings.thread_count, settings.queue_length)

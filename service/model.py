@@ -109,6 +109,8 @@ def load_model(path: Path) -> Model:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # known, and asked for
             module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()
+        # Weights kept in half precision are converted once, here, and not in every call.
+        module = module.float()
     except (RuntimeError, ValueError, OSError) as error:
         raise ArtefactError(f"{path}: not a TorchScript file, or damaged") from error
     card = read_card(path, extra[EXTRA])

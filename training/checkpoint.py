@@ -65,7 +65,10 @@ class Checkpoint:
             os.replace(beside, self.path)  # noqa: PTH105  (says "atomic" to whoever knows it)
         except (OSError, RuntimeError) as error:  # torch's writer turns some of the first into the second
             beside.unlink(missing_ok=True)
-            raise CheckpointError(f"cannot write {self.path}: {reason(error)}") from error
+            raise CheckpointError(
+                f"cannot write {self.path}: {reason(error)}; the one of before is kept, if there was one: "
+                "make room and go on with --resume"
+            ) from error
 
     def restore(self, network: nn.Module, optimisers: Optimisers, processes: Processes) -> State:
         """Load weights and optimisers in place and give the state. Raises CheckpointError.

@@ -47,6 +47,27 @@ def test_a_good_artefact_classifies(tmp_path: Path) -> None:
     assert model.filters().shape == (2, 3, 1, 1)
 
 
+class HalfBrightness(Brightness):
+    """The same with its weights in half precision, which every call widens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer.weight.data = self.layer.weight.data.half()
+
+    def forward(self, images: Tensor) -> Tensor:
+        pictures = images.float() / 127.5 - 1
+        return nn.functional.conv2d(pictures, self.layer.weight.to(pictures.dtype)).mean((2, 3))
+
+
+def test_weights_in_half_precision_are_widened_once(tmp_path: Path) -> None:
+    half = load_model(write_artefact(tmp_path / "half.pt", HalfBrightness()))
+    assert {parameter.dtype for parameter in half.module.parameters()} == {torch.float32}
+    assert half.filters().dtype == torch.float32
+    whole = load_model(write_artefact(tmp_path / "whole.pt"))
+    picture = torch.randint(0, 256, (3, 4, 4), dtype=torch.uint8)
+    assert half.classify([picture])[0] == pytest.approx(whole.classify([picture])[0])
+
+
 def test_the_committed_models_load_and_are_what_they_say() -> None:
     models = load_models(Path(__file__).parents[2] / "models")
     assert "cifar10-lenet" in models

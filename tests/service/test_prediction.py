@@ -213,6 +213,20 @@ def test_a_request_chooses_among_models(serve: Serve, tmp_path: Path) -> None:
     assert len(send(client, white).json()["predictions"]) == 2  # fewer classes than the default top_k
 
 
+@pytest.mark.parametrize(
+    ("names", "default"), [(("zebra", "ant"), "ant"), (("ant", "cifar10-resnet"), "cifar10-resnet")]
+)
+def test_without_a_word_the_shipped_model_answers_or_the_first_by_name(
+    serve: Serve, tmp_path: Path, names: tuple[str, ...], default: str
+) -> None:
+    for name in names:
+        write_artefact(tmp_path / f"{name}.pt")
+    client = serve(models_dir=tmp_path)
+    assert client.get("/models").json()["default"] == default
+    white = picture_file(Image.new("RGB", (9, 7), "white"), "PNG")
+    assert send(client, white).json()["model"] == default
+
+
 def test_transparency_is_seen_on_white(serve: Serve, tmp_path: Path) -> None:
     write_artefact(tmp_path / "light.pt")
     client = serve(models_dir=tmp_path)

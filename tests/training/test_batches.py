@@ -136,3 +136,38 @@ def test_an_epoch_goes_on_where_it_was_left(
         next(running)
     rest = Batches(noise, recipe, seed=0).epoch(4, done, left.state() if done else None)
     assert equal(whole[done:], list(rest))
+
+
+def test_cutout_greys_a_square_that_may_reach_over_the_edge(noise: PictureSet, plain: Recipe) -> None:
+    areas = set()
+    for images, labels in Batches(noise, replace(plain, cutout=8), seed=0).epoch(0):
+        changed = (images != noise.images[labels]).any(1)
+        assert (images.movedim(1, -1)[changed] == 128).all()
+        for hole in changed:
+            rows, columns = hole.any(1).sum().item(), hole.any(0).sum().item()
+            assert 1 <= rows <= 8
+            assert 1 <= columns <= 8
+            areas.add((rows, columns))
+    assert (8, 8) in areas
+    assert len(areas) > 5
+
+
+def test_shifts_and_holes_grow_with_the_pictures(plain: Recipe) -> None:
+    large = PictureSet(torch.zeros(64, 3, 64, 64, dtype=torch.uint8), torch.arange(64))
+    holes = [
+        (images == 128)[:, 0].flatten(1).sum(1).max().item()
+        for images, _ in Batches(large, replace(plain, cutout=8), seed=0).epoch(0)
+    ]
+    assert max(holes) == 16 * 16
+
+
+def test_batches_come_smaller_where_the_recipe_says(noise: PictureSet, plain: Recipe) -> None:
+    growing = replace(plain, first_size=0.5, epochs=4)
+    sides = [images.shape[-1] for epoch in range(4) for images, _ in Batches(noise, growing, 0).epoch(epoch)]
+    assert sides[0] == 16
+    assert sides[-1] == SIZE
+    assert sides == sorted(sides)
+    images, labels = next(Batches(noise, growing, 0).epoch(0))
+    assert images.dtype == torch.uint8
+    whole = noise.images[labels].float()
+    assert torch.allclose(images.float().mean((2, 3)), whole.mean((2, 3)), atol=8), "resized, not cropped"

@@ -1,5 +1,6 @@
 """The command line as a user meets it: whole runs, interruptions, and sentences for what cannot be."""
 
+import json
 import os
 import re
 import signal
@@ -137,6 +138,43 @@ def test_a_run_is_interrupted_resumed_and_measured_again(pictures: Path, run: Ru
     assert measured[1].startswith(f"accuracy {accuracy} · loss ")
     assert measured[1].endswith("% · 24 pictures")
     assert "the data are those the model was measured on" in out
+
+
+def test_a_run_killed_again_and_again_comes_to_the_same_weights(
+    pictures: Path, run: Run, tmp_path: Path
+) -> None:
+    """SIGKILL at whatever moment: while a batch is computed, a checkpoint or the history is written."""
+    asked = ("fit", *LENET, "--epochs", "40", "--name", "shapes", "--device", "cpu", "--data", str(pictures))
+    assert run(*asked)[0] == 0
+    whole, broken = Path.cwd(), tmp_path / "broken"
+    broken.mkdir()
+    checkpoint = broken / "runs/shapes/checkpoint.pt"
+    for lines, wait in ((3, 0.0), (5, 0.013), (4, 0.031)):
+        resume = ["--resume"] if checkpoint.exists() else []
+        process = start(*asked, *resume, cwd=broken)
+        assert process.stdout
+        for _ in range(lines):
+            while "epoch" not in process.stdout.readline():
+                assert process.poll() is None
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+    begun = torch.load(checkpoint, weights_only=True)["state"]["epoch"]
+    status, out, err = finish(start(*asked, "--resume", cwd=broken))
+    assert (status, err) == (0, "")
+    assert begun >= 9
+    assert out.count("test accuracy") == 40 - begun, "nothing is trained twice but what was not saved"
+    assert_same_weights(whole / "models/shapes.pt", broken / "models/shapes.pt")
+    first, second = (
+        [json.loads(line) for line in (folder / "runs/shapes/history.jsonl").read_text().splitlines()]
+        for folder in (whole, broken)
+    )
+    measured = ("seconds", "time", "pictures_per_second", "peak_memory_bytes")
+    for row in first + second:
+        for name in measured:
+            row.pop(name)
+    assert first == second
+    assert [row["epoch"] for row in first] == list(range(1, 41))
 
 
 def test_a_new_run_keeps_the_checkpoint_of_the_one_before(run: Run, pictures: Path) -> None:
@@ -438,3 +476,108 @@ def test_evaluating_what_is_no_artefact_is_refused(run: Run, pictures: Path) -> 
         status, _, err = run("evaluate", name, "--data", pictures)
         assert status == 2
         assert says in assert_a_sentence(err)
+
+
+def test_the_network_one_would_deploy_is_fitted_calibrated_and_written_in_half_precision(
+    run: Run, pictures: Path
+) -> None:
+    """60 pictures are too few to hold any out for the temperature; a repeated folder gives enough."""
+    many = Path("many")
+    for part in ("train", "test"):
+        for kind in sorted(path.name for path in (pictures / part).iterdir()):
+            (many / part / kind).mkdir(parents=True)
+            for copy in range(42 if part == "train" else 1):
+                for file in sorted((pictures / part / kind).iterdir()):
+                    (many / part / kind / f"{copy}-{file.name}").symlink_to(file)
+    asked = ("--data", many, "--name", "shapes", "--device", "cpu", "--epochs", "1", "--batch-size", "100")
+    status, out, err = run("fit", *asked, "--class-weights", "balanced", "--no-mirror")
+    assert (status, err) == (0, "")
+    assert "resnet, recipe modern, on cpu" in out
+    temperature = re.search(r"temperature (\S+), from 101 held-out training pictures\n", out)
+    assert temperature
+    assert Path("models/shapes.pt").stat().st_size < 7e6
+    module, card = load_artefact(Path("models/shapes.pt"))
+    assert module.temperature == pytest.approx(float(temperature[1]), abs=0.001)
+    training = card["training"]
+    assert training["temperature"] == pytest.approx(module.temperature, abs=1e-4)
+    assert training["data"]["training_pictures"] == 2520
+    assert (training["recipe"]["mirror"], training["recipe"]["class_weights"]) == (False, "balanced")
+    assert card["metrics"]["accuracy"] > 0.5
+    text = Path("models/shapes.md").read_text(encoding="utf-8")
+    assert "fitted on 4% of the training pictures, held out for that" in text
+    assert "each was weighted by the inverse of its frequency" in text
+    assert "--class-weights balanced --no-mirror\n" in text
+    assert "peak memory " in out
+    status, out, _ = run("evaluate", "models/shapes.pt", "--data", many)
+    assert status == 0
+    measured, recorded = (
+        re.search(rf"^{word}: (.*)$", out, re.MULTILINE) for word in ("measured", "recorded")
+    )
+    assert measured
+    assert recorded
+    assert measured[1] == recorded[1]
+
+
+def test_pictures_may_be_large_and_stay_in_their_files(run: Run, pictures: Path) -> None:
+    asked = (
+        "--data",
+        pictures,
+        "--name",
+        "shapes",
+        "--device",
+        "cpu",
+        "--size",
+        "64",
+        *LENET,
+        "--epochs",
+        "2",
+    )
+    weights = []
+    for memory in ("1", "0.0001"):
+        status, _, err = run("fit", *asked, "--memory", memory)
+        assert (status, err) == (0, "")
+        module, card = load_artefact(Path("models/shapes.pt"))
+        assert card["input"] == {"height": 64, "width": 64, "channels": 3}
+        weights.append([weight.clone() for weight in module.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+    status, out, _ = run("evaluate", "models/shapes.pt", "--data", pictures, "--memory", "0.0001")
+    assert status == 0
+    assert "the data are those the model was measured on" in out
+
+
+def test_a_small_set_is_said_to_be_small(run: Run, folder: Callable[..., Path]) -> None:
+    root = folder({"train/cat": 4, "train/dog": 4, "test/dog": 1})
+    recipe = command_line.RECIPES["modern"]
+    quick = type(recipe)(**(vars(recipe) | {"epochs": 1, "least_batches": 2}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(command_line.RECIPES, "modern", quick)
+        status, out, err = run("fit", "--data", root, "--device", "cpu")
+    assert (status, err) == (0, "")
+    assert "8 pictures are few: 2 epochs, batches of 16\n" in out
+
+
+def test_recipes_for_other_networks_are_refused(run: Run, pictures: Path) -> None:
+    status, _, err = run("fit", *LENET, "--recipe", "modern", "--data", pictures)
+    assert status == 2
+    assert "--recipe modern needs a network with batch normalisation: --network resnet" in assert_a_sentence(
+        err
+    )
+
+
+def test_a_benchmark_says_how_long_a_target_takes(
+    run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    asked = ("--data", pictures, *LENET, "--epochs", "2", "--device", "cpu")
+    status, out, err = run("benchmark", "--runs", "2", "--target", "100", *asked)
+    assert (status, err) == (0, "")
+    assert re.search(r"accuracy +\d+\.\d\d ± \d+\.\d\d % \(n = 2\)", out)
+    assert "reached 100.0%      0 of 2 runs" in out
+    assert re.search(r"process +\d+\.\d\d ± \d+\.\d\d s \(n = 2\)", out)
+    assert not list(Path().iterdir()), "models and runs of a benchmark are thrown away"
+    status, _, err = run("benchmark", "--epochs", "many")
+    assert status == 2
+    assert "--epochs: invalid positive value: 'many'" in err
+    status, _, err = run("benchmark", "--runs", "1", "--data", "nowhere")
+    assert status == 2
+    assert "run 1 failed: error: --data nowhere: neither" in assert_a_sentence(err)

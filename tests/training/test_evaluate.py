@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.evaluate import calibration_error, evaluate
+from training.evaluate import calibration_error, evaluate, fit_temperature, measure, predict
+from training.processes import Processes
 from training.sets import PictureSet
 
 LABELS = ("a", "b", "c")
@@ -129,3 +130,37 @@ def test_a_network_that_diverged_is_measured_as_no_number() -> None:
 
 def test_a_single_class_has_confidence_one() -> None:
     assert calibration_error(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64)) == 0
+
+
+def sure(scale: float, count: int = 20_000) -> tuple[Tensor, Tensor]:
+    """Draw truths from a softmax of logits, and give the logits `scale` times as large as they were."""
+    chance = torch.Generator().manual_seed(0)
+    logits = torch.randn(count, 5, generator=chance) * 2
+    truth = torch.multinomial(logits.softmax(1), 1, generator=chance).flatten()
+    return logits * scale, truth
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.5, 1.0, 3.0, 40.0])
+def test_the_temperature_undoes_too_much_or_too_little_confidence(scale: float) -> None:
+    logits, truth = sure(scale)
+    temperature = fit_temperature(logits, truth)
+    assert temperature == pytest.approx(scale, rel=0.05)
+    assert calibration_error(logits / temperature, truth) < 0.015
+    if scale != 1:
+        assert calibration_error(logits, truth) > 0.1
+    assert measure(logits / temperature, truth, "abcde").accuracy == measure(logits, truth, "abcde").accuracy
+
+
+def test_processes_share_out_what_they_predict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each computes its parts and leaves the others' at zero, so that the sum is all of them."""
+    monkeypatch.setattr("training.evaluate.BATCH", 4)
+    monkeypatch.setattr(Processes, "sum", lambda _, values: values)
+    everything = pictures([0, 1, 2] * 5)
+
+    def forward(images: Tensor) -> Tensor:
+        return torch.eye(3)[images.flatten().long() % 3] + 1
+
+    whole = predict(forward, everything, 3)
+    parts = [predict(forward, everything, 3, Processes(rank, 3)) for rank in range(3)]
+    assert torch.equal(sum(parts), whole)
+    assert all((part == 0).all(1).any() for part in parts)

@@ -67,3 +67,36 @@ def test_a_triangular_rate_peaks_at_the_recipes_rate(recipe: Recipe) -> None:
     factors = [recipe.factor(step / 1000) for step in range(1001)]
     assert max(factors) == recipe.factor(0.2) == 1
     assert min(factors) == 0
+
+
+def test_pictures_grow_to_their_full_size_in_eighths(recipe: Recipe) -> None:
+    growing = replace(recipe, first_size=0.625)
+    sides = [growing.side(step / 100, 32) for step in range(101)]
+    assert sides[0] == 20
+    assert sorted(set(sides)) == [20, 24, 28, 32]
+    assert sides == sorted(sides)
+    assert sides[70:] == [32] * 31
+    assert {growing.side(at, 224) % 28 for at in (0, 0.3, 0.6, 1)} == {0}
+
+
+@pytest.mark.parametrize("size", [32, 33, 100, 224])
+def test_pictures_have_their_full_size_where_nothing_else_is_said(recipe: Recipe, size: int) -> None:
+    assert {recipe.side(step / 100, size) for step in range(101)} == {size}
+
+
+def test_a_large_set_is_trained_on_as_the_recipe_says() -> None:
+    assert RECIPES["modern"].fitted_to(48_000) == RECIPES["modern"]
+
+
+@pytest.mark.parametrize("count", [2, 15, 60, 400, 2_000, 10_000])
+def test_a_small_set_gets_enough_batches(count: int) -> None:
+    modern = RECIPES["modern"]
+    fitted = modern.fitted_to(count)
+    batches = -(-count // fitted.batch_size) * fitted.epochs
+    assert 1000 <= batches < 2100
+    assert 16 <= fitted.batch_size <= modern.batch_size
+    assert fitted.epochs >= modern.epochs
+
+
+def test_a_recipe_that_does_not_ask_for_it_is_never_changed() -> None:
+    assert RECIPES["standard"].fitted_to(10) == RECIPES["standard"]

@@ -1,7 +1,9 @@
 """Fitting: it learns, it repeats itself bit for bit, and an interruption leaves no trace in the weights."""
 
 import io
+import json
 import re
+import resource
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,14 +18,15 @@ from torch import Tensor
 from training.checkpoint import Checkpoint, State
 from training.data import Data
 from training.devices import Machine
-from training.errors import CheckpointError, Interrupted
+from training.errors import CheckpointError, Diverged, Interrupted
 from training.evaluate import evaluate
 from training.history import History
 from training.networks import Classifier, build
 from training.processes import Processes
 from training.progress import Progress
 from training.recipes import Recipe
-from training.train import fit
+from training.sets import PictureSet
+from training.train import balance, fit
 
 MEASURED = re.compile(r"\.state(\.rows\.\d+)?\.(seconds|time|pictures_per_second|peak_memory_bytes)")
 BATCHES = 4  # of 16 in 60 pictures, an epoch
@@ -214,6 +217,116 @@ def test_a_killed_run_goes_on_from_its_last_epoch(data: Data, whole: Run, tmp_pa
     _, rest = train(data, whole.recipe, broken, resume=True)
     assert sum("epoch" in line for line in rest) == 1
     assert_same_state(whole.path, broken)
+
+
+@pytest.mark.parametrize("at", [1, 2, BATCHES, BATCHES + 1, 2 * BATCHES])
+def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(
+    data: Data, whole: Run, tmp_path: Path, at: int
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.manual_seed(0)
+    classifier = build("lenet", len(data.labels))
+
+    def spoil() -> None:
+        with torch.no_grad():
+            next(classifier.parameters()).fill_(float("nan"))
+
+    watch = Watch(data, whole.recipe, at, spoil)
+    with (
+        History(tmp_path) as history,
+        pytest.raises(Diverged, match=r"the loss is nan in epoch \d|the weights are no longer finite"),
+    ):
+        fit(classifier, whole.recipe, data, 0, Machine(), Checkpoint(path, "a run"), history, watch)
+    epochs = (at - 1) // BATCHES  # finished before
+    assert path.exists() == (epochs > 0)
+    if epochs:
+        saved = torch.load(path, weights_only=True)
+        assert saved["state"]["epoch"] == epochs
+        assert all(weight.isfinite().all() for weight in saved["network"].values())
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == epochs
+
+
+def test_a_full_disk_stops_the_run_in_a_sentence_and_keeps_the_last_checkpoint(
+    data: Data, whole: Run, tmp_path: Path
+) -> None:
+    """The system itself refuses to write more than 100 kB a file, where a checkpoint takes 600."""
+    path = tmp_path / "checkpoint.pt"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot write .*t\.pt: File too large; the one of"):
+            train(data, whole.recipe, path, at=BATCHES + 1, act=fill_up)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert torch.load(path, weights_only=True)["state"]["epoch"] == 1
+    assert not path.with_suffix(".new").exists(), "what was half written takes no room"
+    train(data, whole.recipe, path, resume=True)
+    assert_same_state(whole.path, path)
+
+
+def test_a_long_epoch_is_saved_inside(
+    data: Data, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die() -> None:
+        raise MemoryError
+
+    path = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr("training.train.SAVE_EVERY_S", 0)
+    with pytest.raises(MemoryError):
+        train(data, whole.recipe, path, at=BATCHES + 3, act=die)
+    state = torch.load(path, weights_only=True)["state"]
+    assert (state["epoch"], state["batch"]) == (1, 2)
+    train(data, whole.recipe, path, resume=True)
+    assert_same_state(whole.path, path)
+
+
+def test_the_history_has_a_row_an_epoch_with_what_it_came_to(whole: Run, data: Data) -> None:
+    rows = [json.loads(line) for line in (whole.path.parent / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row, line in zip(rows, (line for line in whole.lines if line.startswith("epoch")), strict=True):
+        assert f"loss {row['loss']:.3f}  training accuracy {row['accuracy']:.1%}" in line
+        assert f"test accuracy {row['test_accuracy']:.1%}" in line
+        assert 0 < row["test_loss"] < 10
+        assert row["pictures_per_second"] > 0
+        assert row["peak_memory_bytes"] > 10_000_000
+    assert rows[0]["time"] < rows[1]["time"] < rows[2]["time"]
+
+
+def test_balanced_weights_make_rare_classes_count_as_much() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2])
+    pictures = PictureSet(torch.zeros(100, 3, 1, 1, dtype=torch.uint8), labels)
+    weights = balance(Data("x", ("a", "b", "c"), pictures, pictures, "test", ""))
+    assert (weights * torch.tensor([90, 9, 1])).tolist() == pytest.approx([100 / 3] * 3)
+
+
+def test_bfloat16_trains_weights_that_stay_float32(data: Data, recipe: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    classifier = build("lenet", len(data.labels))
+    watch = Watch(data, recipe)
+    machine = Machine(bfloat16=True)
+    with History(tmp_path) as history:
+        checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "a run")
+        fit(classifier, replace(recipe, epochs=8), data, 0, machine, checkpoint, history, watch)
+    assert all(weight.dtype == torch.float32 for weight in classifier.parameters())
+    losses = [float(re.search(r"loss (\S+)", line)[1]) for line in watch.lines if line.startswith("epoch")]
+    assert losses[-1] < losses[0]
+
+
+def test_without_a_terminal_a_line_comes_every_half_minute() -> None:
+    out = io.StringIO()
+    progress = Progress(Console(file=out, force_terminal=False, width=200), 1000, 4)
+    progress.begin(0)
+    progress.show(1, 500, loss=1.25, accuracy=0.5)
+    assert out.getvalue() == "", "not so soon"
+    progress.lined -= 31
+    progress.since -= 15
+    progress.show(1, 500, loss=1.25, accuracy=0.5)
+    assert re.fullmatch(
+        r"epoch 2/4  38%  loss 1\.250  training accuracy 50\.0%  \d+ pictures/s  0 min left\n", out.getvalue()
+    )
 
 
 def test_a_finished_run_has_nothing_left_to_train(data: Data, whole: Run) -> None:
