@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     models_dir: Path = Field(Path("models"), description="folder of artefacts, one `<name>.pt` a model")
     default_model: str | None = Field(
         None,
-        description="model that answers when a request names none; unset: `cifar10-resnet`, or the first by name",
+        description="model that answers when a request names none; unset: `cifar10-resnet` or first by name",
     )
     max_body_bytes: PositiveInt = Field(32 * 2**20, description="largest request body, bytes")
     max_pixels: PositiveInt = Field(25_000_000, description="largest picture, width × height")

@@ -24,9 +24,9 @@ import scipy.io
 from numpy.typing import NDArray
 from torchvision import datasets
 
-from training import named
+from training import archives
 from training.errors import DataError
-from training.named import NAMES, NamedDataError, load_named, mirrorable
+from training.named import NAMES, load_named, mirrorable
 
 Files = dict[str, bytes]  # by their path below a mirror
 Expected = tuple[tuple[str, ...], list[tuple[NDArray[np.uint8], NDArray[np.int64]]]]
@@ -186,7 +186,7 @@ class World:
             np.testing.assert_array_equal(labels, right_labels)
 
     def refusal(self, name: str, mirror: str | None) -> str:
-        with pytest.raises(NamedDataError) as refused:
+        with pytest.raises(DataError) as refused:
             load_named(name, self.data, mirror)
         says = str(refused.value)
         assert says.startswith(f"{name}: ")
@@ -296,7 +296,7 @@ def test_a_mirror_that_lacks_the_file_says_so(world: World) -> None:
 
 
 def test_a_host_that_sends_nothing_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "DOWNLOAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(archives, "DOWNLOAD_TIMEOUT_S", 0.2)
     before = socket.getdefaulttimeout()
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert "timed out" in world.refusal("cifar10", f"http://127.0.0.1:{server.getsockname()[1]}")
@@ -441,7 +441,7 @@ def test_a_data_dir_that_is_a_file_is_one_sentence(world: World, name: str) -> N
 )
 def test_a_mirror_that_is_no_address_is_refused(world: World, mirror: str) -> None:
     world.load("svhn", world.mirror.as_uri())
-    with pytest.raises(NamedDataError, match="not an address") as refused:
+    with pytest.raises(DataError, match="not an address") as refused:
         load_named("svhn", world.data, mirror)
     assert str(refused.value).startswith(f"--mirror {mirror}: ")
 
@@ -463,4 +463,4 @@ def test_digits_are_not_mirrored() -> None:
 
 
 def test_the_error_is_one_that_the_command_line_knows() -> None:
-    assert issubclass(NamedDataError, DataError)
+    assert issubclass(DataError, DataError)
