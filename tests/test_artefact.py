@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import picture_file
+from training import residual
 from training.__main__ import main
 
 Serve = Callable[..., httpx.Client]
@@ -33,12 +34,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "colours"
 
 
+@pytest.mark.parametrize(("network", "epochs"), [("lenet", "30"), ("resnet", "20")])
 def test_what_was_trained_is_served_and_recognises_new_pictures(
-    folder: Path, tmp_path: Path, serve: Serve
+    folder: Path, tmp_path: Path, serve: Serve, network: str, epochs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = tmp_path / "models"
+    monkeypatch.setattr(residual, "WIDTHS", (16, 32, 32))  # quick
     options = ["--name", "colours", "--models-dir", str(models), "--run-dir", str(tmp_path / "run")]
-    status = main(["fit", "--data", str(folder), "--recipe", "standard", "--epochs", "30", *options])
+    status = main(["fit", "--data", str(folder), "--network", network, "--epochs", epochs, *options])
     assert status == 0
     client = serve(models_dir=models)
     card = client.get("/models/colours").json()

@@ -86,7 +86,7 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
                 if progress.due:
                     mean, accuracy = (meter[:2] / meter[2]).tolist()
                     check_finite(mean, f"in epoch {epoch + 1}, batch {done}")
-                    progress.show(epoch, done * recipe.batch_size, mean, accuracy)
+                    progress.show(epoch, min(done * recipe.batch_size, len(data.train)), mean, accuracy)
                 if recipe.report_every and done % recipe.report_every == 0:
                     mean = meter[3].item() / recipe.report_every
                     progress.line(f"[{epoch + 1}, {done:5d}] loss: {mean:.3f}")
@@ -99,7 +99,7 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
                 if stop:
                     raise Interrupted(f"stopped in epoch {epoch + 1} after {done} batches")
 
-            speed = (done - before) * recipe.batch_size / (time.monotonic() - began)
+            speed = (len(data.train) - before * recipe.batch_size) / (time.monotonic() - began)
             seconds = time.monotonic() - sitting
             mean, accuracy = (processes.sum(meter[:3])[:2] / meter[2]).tolist()
             check_finite(mean, f"in epoch {epoch + 1}")

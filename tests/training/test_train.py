@@ -379,6 +379,19 @@ def test_the_seconds_of_all_sittings_add_up(data: Data, recipe: Recipe, tmp_path
     assert 1000 < torch.load(path, weights_only=True)["state"]["seconds"] < 1100
 
 
+def test_the_bar_ends_at_the_last_picture(data: Data, recipe: Recipe, tmp_path: Path) -> None:
+    """60 pictures in batches of 16, or in one of 500, are 60 pictures."""
+    for size in (16, 500):
+        ended = replace(recipe, epochs=1, batch_size=size, report_every=0)
+        torch.manual_seed(0)
+        watch = Watch(data, ended)
+        with History(tmp_path) as history:
+            checkpoint = Checkpoint(tmp_path / "checkpoint.pt", "a run")
+            fit(build("lenet", 3), ended, data, 0, Machine(), checkpoint, history, watch)
+        (task,) = watch.bar.tasks
+        assert task.completed == task.total == 60
+
+
 def test_a_resumed_runs_speed_is_its_own(data: Data, recipe: Recipe) -> None:
     progress = Progress(Console(file=io.StringIO()), 1_000_000, recipe.epochs)
     progress.begin(2_000_000)
