@@ -1,9 +1,10 @@
 """The device a run is on, and how it computes there."""
 
+import ctypes
 import platform
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -70,8 +71,21 @@ def set_up(device: torch.device, precision: Precision, processes: Processes, *, 
         torch.backends.cuda.matmul.fp32_precision = "tf32"
         torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = True
+    if device.type == "cpu":
+        keep_freed_memory()
     bfloat16 = precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16(device))
     return Machine(device, processes, bfloat16, compiled)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed: else each large tensor comes from the system, page by page.
+
+    A twentieth of the training time on two cores. Elsewhere than with glibc this does nothing.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(-4, 0)  # M_MMAP_MAX: no mappings of their own for large pieces
+        library.mallopt(-1, -1)  # M_TRIM_THRESHOLD: never
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -81,7 +81,7 @@ RECIPES = {
         # For networks with batch normalisation that take pictures of any size.
         Recipe(
             name="modern",
-            epochs=28,
+            epochs=22,
             batch_size=500,
             learning_rate=0.1,
             momentum=0.6,
