@@ -100,12 +100,12 @@ def measure_speed(classifier: Classifier) -> dict[str, Any]:
     return {"milliseconds": milliseconds, "batch": 1, "threads": 1, "processor": platform.machine()}
 
 
-def table(metrics: Metrics) -> Table:
+def table(metrics: dict[str, Any]) -> Table:
     """Lay out an evaluation for a terminal: per class, then the confusion matrix's worst confusion."""
-    labels = list(metrics.per_class_accuracy)
-    shown = Table("class", "accuracy", "most often taken for", title=headline(metrics.as_json()))
-    for index, (label, accuracy) in enumerate(metrics.per_class_accuracy.items()):
-        row = [0 if other == index else count for other, count in enumerate(metrics.confusion_matrix[index])]
+    labels, confusion = list(metrics["per_class_accuracy"]), metrics["confusion_matrix"]
+    shown = Table("class", "accuracy", "most often taken for", title=headline(metrics))
+    for index, (label, accuracy) in enumerate(metrics["per_class_accuracy"].items()):
+        row = [0 if other == index else count for other, count in enumerate(confusion[index])]
         most = max(range(len(row)), key=row.__getitem__)
         confused = f"{labels[most]} ({row[most]})" if row[most] else "–"
         shown.add_row(label, "–" if accuracy is None else f"{accuracy:.1%}", confused)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +50,13 @@ def load(
     seed: int,
     *,
     mirror: str | None = None,
-    memory: int | None = None,
+    memory: int,
 ) -> Data:
     """Load `source`: a data set's name (files kept in `data_dir`) or a folder of pictures.
 
     `prepare` maps uint8 C×H×W to uint8 C×S×S. `seed` chooses the held-out part of a folder without
     `test`; `mirror` is an address to fetch named sets from; a part of a folder that would take more than
-    `memory` bytes (default: a third of the machine's) stays in its files. Raises DataError.
+    `memory` bytes stays in its files. Raises DataError.
     """
     if source in named.NAMES:
         return load_named(source, data_dir, prepare, mirror)
@@ -66,12 +65,7 @@ def load(
         raise DataError(
             f"--data {source}: neither a data set's name ({', '.join(named.NAMES)}) nor a folder of pictures"
         )
-    return load_folder(folder, prepare, seed, machine_memory() // 3 if memory is None else memory)
-
-
-def machine_memory() -> int:
-    """Give the bytes of memory this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return load_folder(folder, prepare, seed, memory)
 
 
 def load_named(name: str, data_dir: Path, prepare: Prepare, mirror: str | None) -> Data:

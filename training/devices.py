@@ -1,6 +1,7 @@
 """The device a run is on, and how it computes there."""
 
 import ctypes
+import os
 import platform
 import resource
 import sys
@@ -28,6 +29,13 @@ class Machine:
     def autocast(self) -> AbstractContextManager[object]:
         """Let convolutions and products compute in bfloat16, where that is wanted; weights stay float32."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+    def memory(self) -> int:
+        """Give the bytes that pictures may lie in: this machine's, or the GPU's where that has less."""
+        here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if self.device.type == "cuda":
+            return min(here, torch.cuda.get_device_properties(self.device).total_memory)
+        return here
 
     def peak_memory(self) -> int:
         """Give the most bytes in use so far: the device's own on CUDA, else this process's."""

@@ -54,10 +54,10 @@ def joined() -> Iterator[Processes]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    store, rank, count = next(dist.rendezvous("env://"))
+    store, rank, count = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     # torchrun keeps one store over all restarts: without a name of their own, restarted processes may
     # read the addresses of those that died, and wait for them.
-    store = dist.PrefixStore(f"restart-{restarts()}", store)
+    store = dist.PrefixStore(f"restart-{restarts()}", store)  # type: ignore[attr-defined]
     # Each kind of tensor has its own way; on a GPU, flags still travel between CPUs.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=count)

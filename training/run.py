@@ -1,31 +1,33 @@
 """One training run from the data to the model: data -> fit -> temperature -> figures -> artefact and card."""
 
-import json
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from training import card as cards
 from training import export
 from training.checkpoint import Checkpoint
 from training.data import Data, load
 from training.devices import Machine, Precision, choose_device, set_up
-from training.errors import ArtefactError, DataError, Diverged, Interrupted
+from training.errors import DataError, Diverged, Interrupted
 from training.evaluate import fit_temperature, measure, predict
-from training.history import History
+from training.history import History, Row
 from training.networks import Classifier, build
 from training.processes import Processes, joined, restarts
 from training.progress import Progress
 from training.recipes import Recipe
+from training.repeat import say_data
+from training.result import save_result
 from training.sets import Pictures
 from training.train import fit
 
 WHITENED_ON = 5000  # pictures
 LEAST_CALIBRATION = 100  # pictures: fewer say nothing about a temperature
-SHOWN_MISTAKES = 48
 
 
 @dataclass(frozen=True)
@@ -58,47 +60,59 @@ def run_fit(config: FitConfig, console: Console) -> None:
         device = choose_device(config.device)
         machine = set_up(device, config.precision, processes, compiled=config.compiled)
         console.quiet = not processes.first
-        data = load_in_turn(config, processes)
-        say_data(data, console)
+        whole = load_in_turn(config, machine)
+        say_data(whole, console)
         for folder in (config.models_dir, config.run_dir):
             check_writable(folder)
-        train_and_export(config, data, machine, console)
+        data, calibration = hold_for_calibration(whole, config.recipe.calibration, config.seed)
+        recipe = adapt(config.recipe, data, console)
+        data = replace(data, train=data.train.to(device), test=data.test.to(device))
+        classifier, history = train(config, recipe, data, machine, console)
+        deployed = classifier.deployable()
+        if calibration:
+            calibrate(deployed, calibration.to(device), len(data.labels), processes, console)
+        logits = predict(deployed, data.test, len(data.labels), processes)
+        if processes.first:
+            card = describe(config, recipe, history, machine, deployed, whole, logits)
+            write_model(config, card, deployed, data.test, logits, console)
 
 
-def load_in_turn(config: FitConfig, processes: Processes) -> Data:
+def load_in_turn(config: FitConfig, machine: Machine) -> Data:
     """Load the data; the first process before the others, which then need not download."""
 
     def load_here() -> Data:
         prepare = Classifier(torch.nn.Identity(), config.size).prepare
-        return load(
-            config.data, config.data_dir, prepare, config.seed, mirror=config.mirror, memory=config.memory
-        )
+        memory = machine.memory() // 3 if config.memory is None else config.memory
+        return load(config.data, config.data_dir, prepare, config.seed, mirror=config.mirror, memory=memory)
 
-    if processes.first:
+    if machine.processes.first:
         data = load_here()
-    processes.share(None)
-    return data if processes.first else load_here()
+    machine.processes.share(None)
+    return data if machine.processes.first else load_here()
 
 
-def train_and_export(config: FitConfig, data: Data, machine: Machine, console: Console) -> None:
-    """Go from the data to the files."""
-    whole, recipe = data, config.recipe
+def adapt(recipe: Recipe, data: Data, console: Console) -> Recipe:
+    """Make a recipe fit the data, and say what changed."""
     if recipe.mirror and not data.mirrorable:
         recipe = replace(recipe, mirror=False)
         console.print(f"{data.name} is not mirrored: its classes have a left and a right", soft_wrap=True)
-    data, calibration = hold_for_calibration(data, recipe.calibration, config.seed)
-    adapted = recipe.fitted_to(len(data.train))
-    if adapted != recipe:
+    fitted = recipe.fitted_to(len(data.train))
+    if fitted != recipe:
         console.print(
-            f"{len(data.train):,} pictures are few: {adapted.epochs} epochs, batches of {adapted.batch_size}",
+            f"{len(data.train):,} pictures are few: {fitted.epochs} epochs, batches of {fitted.batch_size}",
             soft_wrap=True,
         )
-    recipe = adapted
+    return fitted
+
+
+def train(
+    config: FitConfig, recipe: Recipe, data: Data, machine: Machine, console: Console
+) -> tuple[Classifier, list[Row]]:
+    """Fit a fresh network, or go on with one, and give it with the history of its epochs."""
     torch.manual_seed(config.seed)
     classifier = build(config.network, len(data.labels), size=config.size)
-    classifier.initialise(first_pictures(data.train, WHITENED_ON))
+    classifier.initialise(first_pictures(data.train, WHITENED_ON).cpu())
     classifier.to(machine.device)
-    data = replace(data, train=data.train.to(machine.device), test=data.test.to(machine.device))
     checkpoint = Checkpoint(config.run_dir / "checkpoint.pt", identity(config, recipe, data))
     console.print(
         f"{config.network}, recipe {recipe.name}, on {machine.name()}"
@@ -106,7 +120,7 @@ def train_and_export(config: FitConfig, data: Data, machine: Machine, console: C
         soft_wrap=True,
     )
     # torchrun starts everything anew when a process fails: then, too, the run goes on.
-    resume = config.resume or (restarts() > 0 and checkpoint.path.is_file())
+    resume = machine.processes.share(config.resume or (restarts() > 0 and checkpoint.path.is_file()))
     if machine.processes.first and not resume and (aside := checkpoint.set_aside()):
         console.print(f"a new run: the checkpoint that was there is now {aside}", soft_wrap=True)
     with History(config.run_dir) as history, Progress(console, len(data.train), recipe.epochs) as progress:
@@ -130,39 +144,61 @@ def train_and_export(config: FitConfig, data: Data, machine: Machine, console: C
                 f"The last good checkpoint, if an epoch was finished, is {checkpoint.path}"
             ) from None
     console.print(f"peak memory {machine.peak_memory() / 2**20:,.0f} MiB", soft_wrap=True)
-    deployed = classifier.deployable()
-    if calibration and len(calibration) >= LEAST_CALIBRATION:
-        calibration = calibration.to(machine.device)
-        logits = predict(deployed, calibration, len(data.labels), machine.processes)
-        deployed.temperature = fit_temperature(logits, calibration.labels.cpu())
-        console.print(
-            f"temperature {deployed.temperature:.3f}, from {len(calibration):,} held-out training pictures",
-            soft_wrap=True,
-        )
-    logits = predict(deployed, data.test, len(data.labels), machine.processes)
-    if not machine.processes.first:
-        return
-    truth = data.test.labels.cpu()
-    metrics = measure(logits, truth, data.labels)
-    card = cards.describe_model(
+    return classifier, history.rows
+
+
+def calibrate(
+    deployed: Classifier, calibration: Pictures, classes: int, processes: Processes, console: Console
+) -> None:
+    """Fit the temperature to pictures that the network was not trained on, in place."""
+    logits = predict(deployed, calibration, classes, processes)
+    deployed.temperature = fit_temperature(logits, calibration.labels.cpu())
+    console.print(
+        f"temperature {deployed.temperature:.3f}, from {len(calibration):,} held-out training pictures",
+        soft_wrap=True,
+    )
+
+
+def describe(
+    config: FitConfig,
+    recipe: Recipe,
+    history: list[Row],
+    machine: Machine,
+    deployed: Classifier,
+    data: Data,
+    logits: Tensor,
+) -> dict[str, Any]:
+    """Make `model.json`, with the figures of the test part's logits."""
+    return cards.describe_model(
         config.name,
         config.version,
         config.network,
         recipe,
         config.seed,
-        history.rows,
+        history,
         machine,
         deployed,
-        whole,
-        metrics,
+        data,
+        measure(logits, data.test.labels.cpu(), data.labels),
         config.note,
         config.command,
     )
+
+
+def write_model(
+    config: FitConfig,
+    card: dict[str, Any],
+    deployed: Classifier,
+    test: Pictures,
+    logits: Tensor,
+    console: Console,
+) -> None:
+    """Write the artefact, its card, and what the report shows."""
     path = config.models_dir / f"{config.name}.pt"
-    export.save_artefact(path, deployed.cpu(), card, first_pictures(data.test, 256).cpu())
+    export.save_artefact(path, deployed.cpu(), card, first_pictures(test, 256).cpu())
     cards.write_card(path.with_suffix(".md"), card)
-    save_result(config.run_dir / "result.pt", card, logits, data.test, deployed)
-    console.print(cards.table(metrics))
+    save_result(config.run_dir / "result.pt", card, logits, test, deployed)
+    console.print(cards.table(card["metrics"]))
     console.print(f"wrote {path} and {path.with_suffix('.md')}", soft_wrap=True)
     console.print(f"to look at the run: python -m training report {config.run_dir}", soft_wrap=True)
 
@@ -178,37 +214,9 @@ def hold_for_calibration(data: Data, part: float, seed: int) -> tuple[Data, Pict
     return replace(data, train=data.train.part(order[count:])), data.train.part(order[:count])
 
 
-def first_pictures(pictures: Pictures, count: int) -> torch.Tensor:
+def first_pictures(pictures: Pictures, count: int) -> Tensor:
     """Read the first pictures of a set: uint8 N×C×S×S."""
     return next(pictures.batches([torch.arange(min(count, len(pictures)))]))
-
-
-def save_result(
-    path: Path, card: dict[str, object], logits: torch.Tensor, test: Pictures, classifier: Classifier
-) -> None:
-    """Keep what the report shows: the card, the test part's logits, the surest mistakes, the filters."""
-    truth = test.labels.cpu()
-    confidence, predicted = logits.softmax(1).max(1)
-    wrong = (predicted != truth).nonzero().flatten()
-    surest = wrong[confidence[wrong].argsort(descending=True)[:SHOWN_MISTAKES]]
-    size = classifier.size
-    images = next(test.batches([surest])).cpu() if len(surest) else torch.empty(0, 3, size, size).byte()
-    filters = next((p for name, p in classifier.named_parameters() if p.dim() == 4), None)
-    torch.save(
-        {
-            "card": json.dumps(card),
-            "logits": logits,
-            "truth": truth,
-            "mistakes": {
-                "images": images,
-                "truth": truth[surest],
-                "predicted": predicted[surest],
-                "confidence": confidence[surest],
-            },
-            "filters": None if filters is None else filters.detach().float().contiguous(),
-        },
-        path,
-    )
 
 
 def check_writable(folder: Path) -> None:
@@ -226,40 +234,3 @@ def identity(config: FitConfig, recipe: Recipe, data: Data) -> str:
     first = {"network": config.network, "size": config.size}
     settings = first | asdict(recipe) | {"seed": config.seed, "data": data.fingerprint}
     return "\n".join(f"{key} {value}" for key, value in settings.items())
-
-
-def run_evaluate(
-    path: Path, source: str, data_dir: Path, mirror: str | None, memory: int | None, console: Console
-) -> None:
-    """Measure a file as the service would use it, and set its own figures beside."""
-    module, card = export.load_artefact(path)
-    try:
-        labels, recorded = card["labels"], cards.headline(card["metrics"])
-        split_seed, fingerprint = card["training"]["seed"], card["metrics"]["data"]["fingerprint"]
-    except (KeyError, TypeError) as error:
-        raise ArtefactError(f"{path}: its {export.EXTRA} is not one of this tool: {error}") from error
-    data = load(source, data_dir, module.prepare, split_seed, mirror=mirror, memory=memory)
-    say_data(data, console)
-    if list(data.labels) != labels:
-        raise DataError(
-            f"the data's classes ({', '.join(data.labels)}) are not the model's ({', '.join(labels)})"
-        )
-    metrics = measure(predict(module, data.test, len(labels)), data.test.labels, data.labels)
-    console.print(cards.table(metrics))
-    console.print(f"measured: {cards.headline(metrics.as_json())}", soft_wrap=True)
-    console.print(f"recorded: {recorded}", soft_wrap=True)
-    same = data.fingerprint == fingerprint
-    verdict = "those" if same else "not those"
-    console.print(f"the data are {verdict} the model was measured on", soft_wrap=True)
-
-
-def say_data(data: Data, console: Console) -> None:
-    """Print what was loaded, and what was not."""
-    counts = torch.bincount(data.train.labels.cpu(), minlength=len(data.labels))
-    console.print(
-        f"{data.name}: {len(data.train):,} pictures to train on, {len(data.test):,} to test on "
-        f"({data.split}), {len(data.labels)} classes of {counts.min():,} to {counts.max():,}",
-        soft_wrap=True,
-    )
-    for file in data.skipped:
-        console.print(f"skipped {file}", style="yellow", soft_wrap=True)

@@ -74,7 +74,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(pictures: Path) -> Data:
     """Give the folder's pictures, prepared for LeNet."""
-    return load(str(pictures), Path(), build("lenet", 2).prepare, seed=0)
+    return load(str(pictures), Path(), build("lenet", 2).prepare, seed=0, memory=10**9)
 
 
 @pytest.fixture(scope="session")

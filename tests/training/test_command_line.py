@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from tests.artefacts import write_artefact
-from training import __main__ as command_line
 from training import devices, folders, residual
 from training import run as runs
 from training.__main__ import main
 from training.export import load_artefact
+from training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -437,9 +437,9 @@ def test_what_the_system_refuses_is_said_in_a_sentence(run: Run, monkeypatch: py
 def test_a_run_that_diverged_is_not_exported(
     run: Run, folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = command_line.RECIPES["tutorial"]
+    recipe = RECIPES["tutorial"]
     hot = type(recipe)(**(vars(recipe) | {"learning_rate": 1e30}))
-    monkeypatch.setitem(command_line.RECIPES, "tutorial", hot)
+    monkeypatch.setitem(RECIPES, "tutorial", hot)
     status, _, err = run(
         "fit", *LENET, "--data", folder({"cat": 9, "dog": 9}), "--recipe", "tutorial", "--device", "cpu"
     )
@@ -548,10 +548,10 @@ def test_pictures_may_be_large_and_stay_in_their_files(run: Run, pictures: Path)
 
 def test_a_small_set_is_said_to_be_small(run: Run, folder: Callable[..., Path]) -> None:
     root = folder({"train/cat": 4, "train/dog": 4, "test/dog": 1})
-    recipe = command_line.RECIPES["modern"]
+    recipe = RECIPES["modern"]
     quick = type(recipe)(**(vars(recipe) | {"epochs": 1, "least_batches": 2}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(command_line.RECIPES, "modern", quick)
+        patch.setitem(RECIPES, "modern", quick)
         status, out, err = run("fit", "--data", root, "--device", "cpu")
     assert (status, err) == (0, "")
     assert "8 pictures are few: 2 epochs, batches of 16\n" in out

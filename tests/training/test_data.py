@@ -19,7 +19,7 @@ prepare = build("lenet", 2).prepare
 
 
 def load_pictures(folder: Path, seed: int = 0) -> Data:
-    return load(str(folder), Path("nowhere"), prepare, seed)
+    return load(str(folder), Path("nowhere"), prepare, seed, memory=10**9)
 
 
 def reds(part: PictureSet) -> list[int]:
@@ -146,19 +146,19 @@ def test_what_is_neither_a_name_nor_a_folder_is_refused(source: str) -> None:
     with pytest.raises(
         DataError, match=rf"--data {source}: neither a data set's name \(cifar10, .*\) nor a folder"
     ):
-        load(source, Path("data"), prepare, 0)
+        load(source, Path("data"), prepare, 0, memory=10**9)
 
 
 @pytest.mark.parametrize("name", ["pets", "my pets", "Haustiere süß 🐈", "[bold] :cat:"])
 def test_a_folder_may_have_any_name_and_be_given_with_a_slash(folder: Folder, name: str) -> None:
     root = folder({"cat": 3, "[red] dog": 3}, name)
-    data = load(f"{root}/", Path(), prepare, 0)
+    data = load(f"{root}/", Path(), prepare, 0, memory=10**9)
     assert (data.name, data.labels) == (name, ("[red] dog", "cat"))
 
 
 def test_the_folder_we_stand_in_has_a_name(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder({"cat": 3, "dog": 3}))
-    assert load(".", Path(), prepare, 0).name == "pets"
+    assert load(".", Path(), prepare, 0, memory=10**9).name == "pets"
 
 
 def changed(data: Data, part: str, change: Callable[[PictureSet], object]) -> Data:

@@ -12,8 +12,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from training.__main__ import main, parser
+from training.__main__ import main
 from training.batches import Batches
+from training.options import parser
 from training.processes import Processes
 from training.recipes import Recipe
 from training.sets import PictureSet
