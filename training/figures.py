@@ -7,12 +7,15 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -30,7 +33,7 @@ COLOURS = {
     SECOND: "var(--second)",
 }
 RIGHT, WRONG = (37, 99, 235), (194, 65, 12)  # RGB of a full cell; an emptier one lets the page through
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, and is wider than what the reader will have
     "font.size": 10,
     "text.color": INK,
@@ -154,7 +157,7 @@ def share_of_row(matrix: Tensor) -> Tensor:
     return matrix / matrix.sum(1, keepdim=True).clamp(min=1)
 
 
-def colour_cells(matrix: Tensor) -> "matplotlib.typing.ArrayLike":
+def colour_cells(matrix: Tensor) -> NDArray[np.uint8]:
     """Give a picture of the matrix: RGBA uint8 n×n×4, n at most 250; the more, the less transparent."""
     shares = share_of_row(matrix).float()
     diagonal = torch.eye(len(matrix)) * shares

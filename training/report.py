@@ -186,7 +186,10 @@ def curves(rows: list[Row]) -> str:
             figures.draw_curves("speed", rows, {"speed": "pictures_per_second"}, from_zero=True),
         ),
     ]
-    told = "Training figures are taken on augmented pictures while the weights change; test figures after the epoch."
+    told = (
+        "Training figures are taken on augmented pictures while the weights change; test figures after "
+        "the epoch."
+    )
     shown = "\n".join(figure(f"<b>{title}</b>, {unit}", image) for title, unit, image in drawn if image)
     return section("Curves", f'<p>{told}</p>\n<div class="pairs">{shown}</div>')
 
@@ -239,8 +242,8 @@ def calibration(result: Result) -> str:
     confidence, predicted = result.logits.double().softmax(1).max(1)
     drawn = figures.draw_reliability(confidence, predicted == result.truth)
     caption = (
-        "<b>Reliability</b>: of the pictures that the model is so sure of, how many are recognised; below, how "
-        f"many there are. On average the two differ by {result.metrics.expected_calibration_error:.2%}, "
+        "<b>Reliability</b>: of the pictures that the model is so sure of, how many are recognised; below, "
+        f"how many there are. On average the two differ by {result.metrics.expected_calibration_error:.2%}, "
         "the expected calibration error."
     )
     return section("Calibration", figure(caption, drawn, "narrow"))
@@ -311,7 +314,8 @@ def model_card(card: dict[str, Any]) -> list[str]:
     limits = (
         f"It knows these {len(card['labels']):,} classes and nothing else: a picture of something else gets "
         "one of these labels all the same.",
-        "It sees the central square of a picture at its input's size: what lies outside, or is small, is lost.",
+        "It sees the central square of a picture at its input's size: what lies outside, or is small, is "
+        "lost.",
         "Its mistakes are not spread evenly: see the classes above before relying on one of them.",
     )
     settings = {key.replace("_", " "): value for key, value in recipe.items()}
@@ -410,7 +414,8 @@ PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
@@ -425,11 +430,14 @@ PAGE = """<!doctype html>
 """
 
 STYLE = """
-:root { color-scheme: light dark; --page: #f5f6f8; --card: #fff; --ink: #1b2027; --quiet: #59626f; --line: #dde1e7;
+:root { color-scheme: light dark; --page: #f5f6f8; --card: #fff; --ink: #1b2027; --quiet: #59626f;
+  --line: #dde1e7;
   --first: #2563eb; --second: #c2410c; }
-@media (prefers-color-scheme: dark) { :root { --page: #0f1216; --card: #181c22; --ink: #e7eaee; --quiet: #a0a9b6;
+@media (prefers-color-scheme: dark) { :root { --page: #0f1216; --card: #181c22; --ink: #e7eaee;
+  --quiet: #a0a9b6;
   --line: #323943; --first: #6f9fff; --second: #ff9257; } }
-@media print { :root { --page: #fff; --card: #fff; --ink: #000; --quiet: #444; --line: #ccc; --first: #2563eb;
+@media print { :root { --page: #fff; --card: #fff; --ink: #000; --quiet: #444; --line: #ccc;
+  --first: #2563eb;
   --second: #c2410c; } figure, dl > div, li, tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
   main { max-width: none !important; padding: 0 !important; } * { print-color-adjust: exact; } }
 * { box-sizing: border-box; }
@@ -442,9 +450,11 @@ h3 { font-size: 1.0625rem; margin: 2rem 0 .5rem; }
 p { margin: 0 0 1rem; max-width: 44rem; }
 small { font-size: .8125rem; font-weight: 400; color: var(--quiet); }
 h1 small { font-size: 1rem; }
-.state { padding: .75rem 1rem; border-left: 4px solid var(--second); border-radius: 6px; background: var(--card); }
+.state { padding: .75rem 1rem; border-left: 4px solid var(--second); border-radius: 6px;
+  background: var(--card); }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 0; }
-dl > div, figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1rem; }
+dl > div, figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+  padding: 1rem; }
 dt { font-size: .875rem; color: var(--quiet); }
 dd { margin: 0; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3;
   overflow-wrap: anywhere; }
@@ -469,13 +479,15 @@ figcaption b { color: var(--ink); }
 .filters img { width: 48px; height: 48px; border-radius: 3px; }
 img { image-rendering: auto; }
 img.small { image-rendering: pixelated; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: 1.25rem 1rem; padding: 0;
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr));
+  gap: 1.25rem 1rem; padding: 0;
   margin: 0; list-style: none; }
 .pictures li { font-size: .875rem; line-height: 1.35; overflow-wrap: anywhere; }
 .pictures img { display: block; width: 96px; height: 96px; border-radius: 6px; margin-bottom: .375rem; }
 .pictures span, .pictures small { display: block; }
 table { border-collapse: collapse; font-size: .9375rem; }
-th, td { text-align: left; vertical-align: top; padding: .4rem 1.25rem .4rem 0; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; vertical-align: top; padding: .4rem 1.25rem .4rem 0;
+  border-bottom: 1px solid var(--line); }
 th { font-weight: 400; color: var(--quiet); white-space: nowrap; }
 td { overflow-wrap: anywhere; min-width: 12rem; }
 """
