@@ -35,12 +35,12 @@ COLOURS = {
 RIGHT, WRONG = (37, 99, 235), (194, 65, 12)  # RGB of a full cell; an emptier one lets the page through
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, and is wider than what the reader will have
-    "font.size": 10,
+    "font.size": 11,
     "text.color": INK,
     "text.parse_math": False,
     "axes.edgecolor": LINE,
     "axes.labelcolor": QUIET,
-    "axes.labelsize": 10,
+    "axes.labelsize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -60,7 +60,8 @@ STYLE: Any = {
 }
 WIDTH = 5.0  # inches of 72 units: about as many units as a telephone has pixels, so type keeps its size
 FEW = 40  # epochs: points are drawn as such
-LONGEST = 16  # columns of a label beside the matrix
+LONGEST = 14  # columns of a label beside the matrix
+ROOM = 290  # units a side of the matrix itself, about
 FINEST = 250  # cells a side of the matrix's picture
 LARGEST = 96  # pixels a side of an embedded picture
 MOST_FILTERS = 256
@@ -83,13 +84,20 @@ def draw_curves(
         if not points:
             continue
         epochs, values = zip(*points, strict=True)
-        axes.plot(epochs, values, color=colour, label=label, marker="o" if len(points) <= FEW else None)
+        axes.plot(
+            epochs,
+            values,
+            color=colour,
+            label=label,
+            marker="o" if len(points) <= FEW else None,
+            clip_on=False,
+        )
         first, last = (f"{value:.1%}" if percent else f"{value:.4g}" for value in (values[0], values[-1]))
         said.append(f"{label} {first} in epoch {epochs[0]}, {last} in epoch {epochs[-1]}")
     if not said:
         return ""
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if len(rows) == 1:
         axes.set_xlim(rows[0]["epoch"] - 1, rows[0]["epoch"] + 1)
     if percent:
@@ -115,7 +123,7 @@ def draw_confusion(matrix: Tensor, labels: Sequence[str]) -> str:
     several share a cell, which shows the largest of their shares.
     """
     classes = len(matrix)
-    figure = Figure((6.4, 6.4))
+    figure = Figure((5.4, 5.4))
     axes = figure.subplots()
     axes.imshow(
         colour_cells(matrix),
@@ -127,12 +135,13 @@ def draw_confusion(matrix: Tensor, labels: Sequence[str]) -> str:
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    cell = 340 / classes  # units
+    cell = ROOM / classes
     stand_ins: dict[str, str] = {}
-    if cell >= 8:
+    if cell >= 7:
         stand_ins = {stand_in(index, label): shorten(label) for index, label in enumerate(labels)}
-        size = min(10, cell * 0.9)
-        axes.set_xticks(range(classes), stand_ins, rotation=90, fontsize=size, color=INK)
+        size = min(11, cell * 0.85)
+        slanted = {"rotation": 50, "rotation_mode": "anchor", "ha": "right", "va": "center"}
+        axes.set_xticks(range(classes), stand_ins, fontsize=size, color=INK, **slanted)
         axes.set_yticks(range(classes), stand_ins, fontsize=size, color=INK)
         edges = [index + 0.5 for index in range(classes - 1)]
         axes.hlines(edges, -0.5, classes - 0.5, color=CARD, linewidth=1)
@@ -140,7 +149,7 @@ def draw_confusion(matrix: Tensor, labels: Sequence[str]) -> str:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    size = min(10, cell / (0.72 * len(str(int(matrix.max())))))
+    size = min(11, cell / (0.72 * len(str(int(matrix.max())))))
     if size >= 6:
         shares = share_of_row(matrix)
         for row, column in matrix.nonzero().tolist():
@@ -181,19 +190,17 @@ def draw_reliability(confidence: Tensor, correct: Tensor) -> str:
     bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
     counts = torch.bincount(bins, minlength=BINS)
     hits = torch.bincount(bins, weights=correct.double(), minlength=BINS)
-    sure = torch.bincount(bins, weights=confidence.double(), minlength=BINS)
     used = counts > 0
     left = (torch.arange(BINS)[used] / BINS).tolist()
-    accuracy, mean = ((each[used] / counts[used]).tolist() for each in (hits, sure))
+    accuracy = (hits[used] / counts[used]).tolist()
     figure = Figure((WIDTH, 4.4))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     wide = {"width": 1 / BINS, "align": "edge", "edgecolor": CARD, "linewidth": 1.2}
-    upper.bar(left, accuracy, color=FIRST, label="accuracy", **wide)
-    upper.plot([0, 1], [0, 1], color=QUIET, linewidth=1.2, linestyle=(0, (4, 3)), label="as sure as right")
-    upper.plot(mean, accuracy, "o", color=SECOND, markersize=4, label="bin mean")
+    upper.bar(left, accuracy, color=FIRST, label="recognised", **wide)
+    upper.plot([0, 1], [0, 1], color=SECOND, linestyle=(0, (4, 3)), label="as sure as right")
     upper.set_ylabel("accuracy")
     upper.set_ylim(0, 1.02)
-    upper.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderpad=0, columnspacing=1.2)
+    upper.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
     lower.bar(left, (counts[used] / len(bins)).tolist(), color=QUIET, **wide)
     lower.set_xlabel("confidence")
     lower.set_ylabel("pictures")

@@ -20,6 +20,7 @@ from training.history import Row
 FIT_FIRST = "run `python -m training fit` first, or name its folder: runs/NAME"
 MOST_BARS = 30  # best classes, and worst ones, where there are more than twice as many
 MOST_CONFUSIONS = 12
+FEW = 12  # classes, whose matrix fits a telephone
 MOST_MISTAKES = 48
 
 
@@ -115,8 +116,7 @@ def compose(run: str, rows: list[Row], result: Result | None) -> str:
     if result:
         sections += [
             classes(result),
-            calibration(result),
-            filters(result),
+            f'<div class="pairs">{calibration(result)}\n{filters(result)}</div>',
             mistakes(result),
             *model_card(result.card),
         ]
@@ -141,20 +141,20 @@ def headline(run: str, rows: list[Row], result: Result | None) -> str:
     low, high = interval(metrics.accuracy, metrics.pictures)
     processor = f"one picture, {number(speed.get('threads'))} thread, {speed.get('processor', 'CPU')}"
     shown = [
-        ("Accuracy", percent(metrics.accuracy), f"{low:.2%} to {high:.2%} with 95 % confidence"),
+        ("Accuracy", percent(metrics.accuracy), f"95% interval: {low:.2%} to {high:.2%}"),
         ("Loss", f"{metrics.loss:.4f}", f"nats, on {metrics.pictures:,} test pictures"),
         ("Calibration error", percent(metrics.expected_calibration_error), "expected, 15 bins"),
         ("Parameters", short(card.get("parameters")), number(card.get("parameters"), ",")),
         ("Multiply-adds", short(card.get("macs")), "for one picture"),
         ("Time a picture", f"{number(speed.get('milliseconds'), 'g')} ms", processor),
-        ("Training", duration(training.get("seconds")), str(training.get("device", ""))),
+        ("Training time", duration(training.get("seconds")), str(training.get("device", ""))),
+        ("Training speed", number(training.get("pictures_per_second"), ",.0f"), "pictures a second"),
     ]
-    if not speed:
-        del shown[5]
+    shown = [each for each in shown if not each[1].startswith("–")]
     epochs, state = training.get("epochs"), ""
     if rows and isinstance(epochs, int) and last["epoch"] < epochs:
         state = (
-            f'<p class="state">A newer run in this folder has finished {last["epoch"]} epochs: the curves '
+            f'<p class="state">A newer run in this folder has come to epoch {last["epoch"]}: the curves '
             "are of that one, everything else is of the one before.</p>\n"
         )
     title = f"{escape(str(card.get('name', run)))} <small>{escape(str(card.get('version', '')))}</small>"
@@ -201,7 +201,7 @@ def classes(result: Result) -> str:
         "<b>Confusion matrix</b>: a row is a true class, a column what it was taken for. Blue is right, "
         "orange is wrong; the stronger, the larger its part of the row."
     )
-    drawn = figure(caption, figures.draw_confusion(matrix, labels), "wide")
+    drawn = figure(caption, figures.draw_confusion(matrix, labels), "wide" if len(labels) > FEW else "matrix")
     wrong = matrix - matrix.diag().diag()
     counts, places = wrong.flatten().sort(descending=True, stable=True)
     pairs = [
@@ -210,12 +210,13 @@ def classes(result: Result) -> str:
         for count, place in zip(counts[:MOST_CONFUSIONS].tolist(), places.tolist(), strict=False)
         if count
     ]
-    most = f'<h3>Most frequent confusions</h3>\n<ol class="columns">{"".join(pairs)}</ol>' if pairs else ""
+    most = f'<div><h3>Most frequent confusions</h3>\n<ol class="columns">{"".join(pairs)}</ol></div>'
+    beside = f'<div class="beside">{drawn}\n{most if pairs else ""}</div>'
     totals, hits = matrix.sum(1).tolist(), matrix.diag().tolist()
     known = [(hits[i] / totals[i], label, totals[i]) for i, label in enumerate(labels) if totals[i]]
     known.sort(key=lambda each: (-each[0], each[1]))
     empty = len(labels) - len(known)
-    without = f"<p>{empty:,} classes have no test picture and are left out.</p>" if empty else ""
+    without = f"<p>Classes left out, for want of a test picture: {empty:,}.</p>" if empty else ""
     if len(known) <= 2 * MOST_BARS:
         bars = f"<h3>Accuracy by class</h3>\n{without}{bar_list(known)}"
     else:
@@ -224,14 +225,14 @@ def classes(result: Result) -> str:
             f"{bar_list(known[:MOST_BARS])}\n"
             f"<h3>The worst {MOST_BARS} of {len(known):,}</h3>\n{bar_list(known[-MOST_BARS:])}"
         )
-    return section("Classes", f"{drawn}\n{most}\n{bars}")
+    return section("Classes", f"{beside}\n{bars}")
 
 
 def bar_list(known: Iterable[tuple[float, str, int]]) -> str:
     """List (accuracy in 0..1, label, test pictures) with a bar each."""
     items = "\n".join(
         f"<li><span>{bdi(label)}</span><span>{accuracy:.1%} <small>of {total:,}</small></span>"
-        f'<i style="width:{accuracy:.1%}"></i></li>'
+        f'<i style="background-size:{accuracy:.1%} 100%"></i></li>'
         for accuracy, label, total in known
     )
     return f'<ol class="bars columns">{items}</ol>'
@@ -452,14 +453,15 @@ small { font-size: .8125rem; font-weight: 400; color: var(--quiet); }
 h1 small { font-size: 1rem; }
 .state { padding: .75rem 1rem; border-left: 4px solid var(--second); border-radius: 6px;
   background: var(--card); }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 0; }
-dl > div, figure { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(max(9.5rem, 20%), 1fr)); gap: .75rem;
+  margin: 0; }
+dl > div, figure { min-width: 0; background: var(--card); border: 1px solid var(--line); border-radius: 12px;
   padding: 1rem; }
 dt { font-size: .875rem; color: var(--quiet); }
 dd { margin: 0; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3;
   overflow-wrap: anywhere; }
 dd:last-child { font-size: 1rem; }
-figure { margin: 0 0 1rem; min-width: 0; }
+figure { margin: 0 0 1rem; }
 figure svg { display: block; width: 100%; height: auto; }
 figure svg * { stroke-linejoin: round; }
 figcaption { margin-top: .75rem; font-size: .875rem; color: var(--quiet); max-width: 44rem; }
@@ -467,14 +469,18 @@ figcaption b { color: var(--ink); }
 .pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 .pairs figure { margin: 0; }
 .narrow { max-width: 36rem; }
-.wide { max-width: 46rem; }
+.wide, .matrix { max-width: 40rem; }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), auto)); gap: 0 2rem;
+  align-items: start; }
+.beside h3 { margin-top: 0; }
 .wide > div, .scrolls { overflow-x: auto; }
 .wide svg { min-width: 28rem; }
 .columns { columns: 21rem; column-gap: 2.5rem; padding: 0; margin: 0; list-style: none; }
 .columns li { break-inside: avoid; padding: .25rem 0; overflow-wrap: anywhere; }
 .bars li { display: grid; grid-template-columns: 1fr auto; gap: 0 1rem; padding: .3rem 0; }
 .bars span:last-of-type { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.bars i { grid-column: 1 / -1; height: 6px; border-radius: 3px; background: var(--first); }
+.bars i { grid-column: 1 / -1; height: 6px; border-radius: 3px;
+  background: linear-gradient(var(--first), var(--first)) no-repeat var(--line); }
 .filters { display: flex; flex-wrap: wrap; gap: 6px; }
 .filters img { width: 48px; height: 48px; border-radius: 3px; }
 img { image-rendering: auto; }
