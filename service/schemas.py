@@ -18,7 +18,7 @@ class Guess(BaseModel):
 class Prediction(BaseModel):
     """The likeliest classes of a picture, the likeliest first."""
 
-    model: Annotated[str, Field(examples=["cifar10-lenet"])]
+    model: Annotated[str, Field(examples=["cifar10-resnet"])]
     version: Annotated[str, Field(examples=["1.0.0"])]
     predictions: list[Guess]
 
@@ -40,7 +40,7 @@ class Refused(BaseModel):
 class BatchPrediction(BaseModel):
     """One result a picture, in the order sent."""
 
-    model: Annotated[str, Field(examples=["cifar10-lenet"])]
+    model: Annotated[str, Field(examples=["cifar10-resnet"])]
     version: Annotated[str, Field(examples=["1.0.0"])]
     results: list[Classified | Refused]
 
@@ -48,14 +48,14 @@ class BatchPrediction(BaseModel):
 class Models(BaseModel):
     """The served models, each with the `model.json` of its artefact."""
 
-    default: Annotated[str, Field(examples=["cifar10-lenet"])]
+    default: Annotated[str, Field(examples=["cifar10-resnet"])]
     models: list[dict[str, Any]]
 
 
 class LearnedFilters(BaseModel):
     """The learned filters of a model's first convolutional layer."""
 
-    model: Annotated[str, Field(examples=["cifar10-lenet"])]
+    model: Annotated[str, Field(examples=["cifar10-resnet"])]
     version: Annotated[str, Field(examples=["1.0.0"])]
     shape: Annotated[
         list[int], Field(examples=[[6, 3, 5, 5]], description="filters, channels, height, width")

@@ -13,7 +13,7 @@ router = APIRouter(tags=["models"])
 
 
 def named_model(
-    request: Request, name: Annotated[str, Path(examples=["cifar10-lenet"], max_length=200)]
+    request: Request, name: Annotated[str, Path(examples=["cifar10-resnet"], max_length=200)]
 ) -> Served:
     """Find the model of the path."""
     models: ServedModels = request.app.state.models

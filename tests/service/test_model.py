@@ -69,12 +69,17 @@ def test_weights_in_half_precision_are_widened_once(tmp_path: Path) -> None:
 
 
 def test_the_committed_models_load_and_are_what_they_say() -> None:
-    models = load_models(Path(__file__).parents[2] / "models")
-    assert "cifar10-lenet" in models
-    card = models["cifar10-lenet"].card
-    assert card.parameters == 62_006
-    assert len(card.labels) == 10
-    assert 0.5 < card.metrics["accuracy"] < 0.9
+    folder = Path(__file__).parents[2] / "models"
+    models = load_models(folder)
+    assert set(models) == {"cifar10-lenet", "cifar10-resnet"}
+    lenet, resnet = (models[f"cifar10-{network}"].card for network in ("lenet", "resnet"))
+    assert lenet.labels == resnet.labels
+    assert len(lenet.labels) == 10
+    assert lenet.parameters == 62_006
+    assert 0.7 < lenet.metrics["accuracy"] < 0.8
+    assert resnet.metrics["accuracy"] >= 0.91
+    assert resnet.metrics["expected_calibration_error"] <= 0.015
+    assert (folder / "cifar10-resnet.pt").stat().st_size <= 16_000_000
 
 
 @pytest.mark.parametrize(

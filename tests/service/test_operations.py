@@ -36,6 +36,10 @@ def test_the_models_are_listed_with_what_is_known_of_them(client: httpx.Client) 
         assert set(model["metrics"]["per_class_accuracy"]) == set(model["labels"])
 
 
+def test_the_model_that_ships_answers_by_default(client: httpx.Client) -> None:
+    assert client.get("/models").json()["default"] == "cifar10-resnet"
+
+
 def test_the_learned_filters_are_numbers(client: httpx.Client) -> None:
     answer = client.get("/models/cifar10-lenet/filters").json()
     assert answer["shape"] == [6, 3, 5, 5]
