@@ -3,6 +3,7 @@
 import math
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -46,7 +47,7 @@ def draw_confusion(matrix: Tensor, labels: Sequence[str]) -> str:
     if cell >= 7:
         stand_ins = {stand_in(index, label): shorten(label) for index, label in enumerate(labels)}
         size = min(11, cell * 0.85)
-        slanted = {"rotation": 50, "rotation_mode": "anchor", "ha": "right", "va": "center"}
+        slanted: Any = {"rotation": 50, "rotation_mode": "anchor", "ha": "right", "va": "center"}
         axes.set_xticks(range(classes), stand_ins, fontsize=size, color=INK, **slanted)
         axes.set_yticks(range(classes), stand_ins, fontsize=size, color=INK)
         edges = [index + 0.5 for index in range(classes - 1)]
