@@ -3,14 +3,17 @@
 import argparse
 import sys
 
-from rich.console import Console
+try:
+    from rich.console import Console
 
-from training.benchmark import run_benchmark
-from training.errors import Interrupted, TrainingError
-from training.folders import shown
-from training.options import fit_config, memory_bytes, parser
-from training.repeat import run_evaluate
-from training.run import run_fit
+    from training.benchmark import run_benchmark
+    from training.errors import Interrupted, TrainingError
+    from training.folders import shown
+    from training.options import check_benchmark, fit_config, memory_bytes, parser
+    from training.repeat import run_evaluate
+    from training.run import run_fit
+except KeyboardInterrupt:  # torch takes seconds to import
+    sys.exit(130)
 
 # Plain: a class folder may be called "[red]" or ":cat:".
 console = Console(markup=False, emoji=False, highlight=False)
@@ -22,8 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     described = parser()
     options, rest = described.parse_known_args(arguments)
     if options.command == "benchmark":
-        described.parse_args(["fit", *rest])  # refuses what `fit` would, before the first run
-        options.rest = rest
+        # Refuses what `fit` would, before the first run.
+        options.fit, options.rest = described.parse_args(["fit", *rest]), rest
     elif rest:
         described.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
@@ -59,6 +62,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def benchmark(options: argparse.Namespace) -> None:
+    check_benchmark(options.fit)
     run_benchmark(options.runs, options.target, options.rest, console)
 
 

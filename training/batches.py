@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from training.errors import DataError
 from training.processes import Processes
 from training.recipes import Recipe
 from training.sets import Pictures
@@ -49,6 +50,11 @@ class Batches:
         labels = pictures.labels.cpu()
         self.weights = torch.ones(len(labels)) if weights is None else weights.cpu()[labels]
         self.generator = torch.Generator()
+        if len(pictures) // len(self) < processes.count:
+            raise DataError(
+                f"{len(pictures):,} pictures in {len(self):,} batches leave some of {processes.count} "
+                "processes without any: start fewer, or raise --batch-size"
+            )
 
     def __len__(self) -> int:
         return math.ceil(len(self.pictures) / self.recipe.batch_size)
@@ -63,7 +69,7 @@ class Batches:
         order = torch.randperm(len(self.pictures), generator=self.generator)
         if state is not None:
             self.generator.set_state(state)
-        whole = order.split(self.recipe.batch_size)[start:]
+        whole = order.tensor_split(len(self))[start:]  # of one size: a few left over would be noise
         mine = [self.processes.part(chosen) for chosen in whole]
         total = len(self) * self.recipe.epochs
         for index, images in enumerate(self.pictures.batches(mine), start):
@@ -74,9 +80,7 @@ class Batches:
             yield Batch(shrink(augmented, side), labels, self.share(own, chosen))
 
     def share(self, own: Tensor, chosen: Tensor) -> float:
-        """Weigh this process's part of a batch; what it has only to take part counts nothing."""
-        if self.processes.rank >= len(chosen):
-            return 0.0
+        """Weigh this process's part of a batch."""
         return self.processes.count * (self.weights[own].sum() / self.weights[chosen].sum()).item()
 
     def augment(self, images: Tensor, count: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 import copy
 import datetime
-import platform
 import statistics
 import time
 from dataclasses import asdict
@@ -13,8 +12,9 @@ import torch
 from rich.table import Table
 
 from training.data import Data
-from training.devices import Machine
+from training.devices import Machine, processor
 from training.evaluate import Metrics
+from training.files import write_atomically
 from training.history import Row
 from training.networks import Classifier, count_macs, count_parameters
 from training.recipes import Recipe
@@ -24,9 +24,11 @@ TIMED_RUNS = 50
 
 def describe_data(data: Data, note: str) -> dict[str, Any]:
     """Say which data were used: name, pictures, how they were split, fingerprint, and the user's note."""
+    counts = torch.bincount(data.train.labels.cpu(), minlength=len(data.labels))
     return {
         "name": data.name,
         "note": note,
+        "pictures_a_class": [int(counts.min()), int(counts.max())],  # to train on
         "training_pictures": len(data.train),
         "test_pictures": len(data.test),
         "split": data.split,
@@ -44,6 +46,7 @@ def describe_model(
     history: list[Row],
     machine: Machine,
     classifier: Classifier,
+    calibration_pictures: int,
     data: Data,
     metrics: Metrics,
     note: str,
@@ -67,6 +70,7 @@ def describe_model(
             "epochs": recipe.epochs,
             "data": described,
             "temperature": round(classifier.temperature, 4),
+            "calibration_pictures": calibration_pictures,
             "device": machine.name(),
             "arithmetic": "bfloat16" if machine.bfloat16 else "float32",
             "seconds": round(last["seconds"], 1),
@@ -97,13 +101,13 @@ def measure_speed(classifier: Classifier) -> dict[str, Any]:
     finally:
         torch.set_num_threads(threads)
     milliseconds = round(statistics.median(times) * 1000, 2)
-    return {"milliseconds": milliseconds, "batch": 1, "threads": 1, "processor": platform.machine()}
+    return {"milliseconds": milliseconds, "batch": 1, "threads": 1, "processor": processor()}
 
 
 def table(metrics: dict[str, Any]) -> Table:
     """Lay out an evaluation for a terminal: per class, then the confusion matrix's worst confusion."""
     labels, confusion = list(metrics["per_class_accuracy"]), metrics["confusion_matrix"]
-    shown = Table("class", "accuracy", "most often taken for", title=headline(metrics))
+    shown = Table("class", "accuracy", "most often taken for")
     for index, (label, accuracy) in enumerate(metrics["per_class_accuracy"].items()):
         row = [0 if other == index else count for other, count in enumerate(confusion[index])]
         most = max(range(len(row)), key=row.__getitem__)
@@ -137,17 +141,19 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
     settings = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in recipe.items())
     size = card["input"]
     calibrated = weighted = ""
-    if recipe["calibration"]:
+    if training["calibration_pictures"]:
         calibrated = (
-            f"Logits are divided by {training['temperature']:g}, fitted on {recipe['calibration']:.0%} of "
-            "the training pictures, held out for that. "
+            f"Logits are divided by {training['temperature']:g}, fitted on "
+            f"{training['calibration_pictures']:,} of the training pictures, held out for that. "
         )
-    if recipe["class_weights"] == "balanced":
-        weighted = "\nClasses are not equally frequent; each was weighted by the inverse of its frequency.\n"
+    least, most = data["pictures_a_class"]
+    if least < most:
+        balanced = recipe["class_weights"] == "balanced"
+        how = "each weighted by the inverse of its frequency" if balanced else "not weighted"
+        weighted = f"\nClasses are not equally frequent: {least:,} to {most:,} training pictures, {how}.\n"
     skipped = f"; {data['skipped']:,} files could not be read" if data["skipped"] else ""
     note = f"\n{data['note']}\n" if data["note"] else ""
-    path.write_text(
-        f"""# {card["name"]} {card["version"]}
+    text = f"""# {card["name"]} {card["version"]}
 
 A classifier of {len(card["labels"])} kinds of picture: {", ".join(card["labels"])}.
 Network `{training["network"]}`, {card["parameters"]:,} parameters, {card["macs"]:,} multiply-adds a picture,
@@ -193,6 +199,5 @@ python -m training evaluate models/{card["name"]}.pt --data FOLDER_OR_NAME
 | recipe `{recipe["name"]}` | |
 | --- | --- |
 {settings}
-""",  # noqa: E501  (a paragraph of Markdown is one line)
-        encoding="utf-8",
-    )
+"""  # noqa: E501  (a paragraph of Markdown is one line)
+    write_atomically(path, text.encode())

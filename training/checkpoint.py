@@ -1,6 +1,6 @@
 """Save where a run stands, and go on from there to the same weights, bit for bit on a CPU."""
 
-import os
+import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import CheckpointError, Diverged
+from training.files import write_atomically
 from training.processes import Processes
 
 Optimisers = Sequence[torch.optim.Optimizer]
@@ -34,14 +35,6 @@ class Checkpoint:
     path: Path
     identity: str
 
-    def set_aside(self) -> Path | None:
-        """Keep an earlier run's checkpoint under another name, which is returned; None if there is none."""
-        aside = self.path.with_suffix(".old.pt")
-        try:
-            return self.path.replace(aside)
-        except FileNotFoundError:
-            return None
-
     def save(self, state: State, network: nn.Module, optimisers: Optimisers) -> None:
         """Write atomically: a run killed while it writes, or out of disk, keeps the checkpoint before.
 
@@ -55,18 +48,13 @@ class Checkpoint:
             "network": network.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in optimisers],
         }
-        beside = self.path.with_suffix(".new")
+        file = io.BytesIO()  # torch's writer ends the process where a disk is full
+        torch.save(content, file)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())  # or the rename may reach the disk before the content
-            os.replace(beside, self.path)  # noqa: PTH105  (says "atomic" to whoever knows it)
-        except (OSError, RuntimeError) as error:  # torch's writer turns some of the first into the second
-            beside.unlink(missing_ok=True)
+            write_atomically(self.path, file.getvalue())
+        except OSError as error:
             raise CheckpointError(
-                f"cannot write {self.path}: {reason(error)}; the one of before is kept, if there was one: "
+                f"cannot write {self.path}: {error.strerror}; the one of before is kept, if there was one: "
                 "make room and go on with --resume"
             ) from error
 
@@ -88,8 +76,6 @@ class Checkpoint:
 
     def read(self) -> dict[str, Any] | CheckpointError:
         """Read the file, or say why not."""
-        if not self.path.is_file():
-            return CheckpointError(f"nothing to resume: {self.path} is not there")
         try:
             content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             lines = zip(content["identity"].split("\n"), self.identity.split("\n"), strict=True)
@@ -105,14 +91,7 @@ class Checkpoint:
 
 
 def damaged(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged or no checkpoint of this version; start without --resume")
-
-
-def reason(error: BaseException) -> str:
-    """Say why a file could not be written: the system's own words, where they are somewhere behind."""
-    cause: BaseException | None = error
-    while cause:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return str(error).split("\n")[0]
+    return CheckpointError(
+        f"{path} is damaged or no checkpoint of this version; start without --resume, or put back "
+        f"{path.with_suffix('.old.pt').name} if that is there and was this run's"
+    )

@@ -3,10 +3,12 @@
 import ctypes
 import os
 import platform
+import re
 import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -31,8 +33,11 @@ class Machine:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def memory(self) -> int:
-        """Give the bytes that pictures may lie in: this machine's, or the GPU's where that has less."""
+        """Give the bytes there are for this process, of the machine, the container or the GPU."""
         here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        with suppress(OSError, ValueError):  # the word "max" where there is no limit
+            here = min(here, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+        here //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if self.device.type == "cuda":
             return min(here, torch.cuda.get_device_properties(self.device).total_memory)
         return here
@@ -50,21 +55,32 @@ class Machine:
         if self.device.type == "cuda":
             return f"{times}cuda ({torch.cuda.get_device_name(self.device)})"
         if self.device.type == "cpu":
-            return f"{times}cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+            return f"{times}cpu ({processor()}, {torch.get_num_threads()} threads)"
         return times + self.device.type
 
 
-def choose_device(name: str) -> torch.device:
+def processor() -> str:
+    """Name this machine's processor as well as it can be told."""
+    with suppress(OSError):
+        found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
+
+
+def choose_device(name: str, processes: Processes) -> torch.device:
     """Find the device: `auto` takes CUDA, then MPS, then the CPU. Raises DataError where there is none."""
     there = {
         "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
+        "mps": torch.backends.mps.is_available() and processes.count == 1,  # they could not talk
         "cpu": True,
     }
     if name == "auto":
         name = next(kind for kind, available in there.items() if available)
     if not there[name]:
         raise DataError(f"--device {name}: torch {torch.__version__} finds none on this machine")
+    if name == "cuda" and int(os.environ.get("LOCAL_RANK", "0")) >= torch.cuda.device_count():
+        raise DataError("more processes than GPUs: start torchrun with --nproc-per-node=gpu, or --device cpu")
     return torch.device(name)
 
 
@@ -83,6 +99,12 @@ def set_up(device: torch.device, precision: Precision, processes: Processes, *, 
         keep_freed_memory()
     bfloat16 = precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16(device))
     return Machine(device, processes, bfloat16, compiled)
+
+
+def compute_exactly() -> None:
+    """Leave TF32: what a model's figures are made of is float32, as in the service."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
 def keep_freed_memory() -> None:

@@ -3,18 +3,19 @@
 The artefact is TorchScript with one extra file, `model.json`. A move to another format is a change here.
 """
 
+import io
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from training.errors import ArtefactError
+from training.files import write_atomically
 from training.networks import Classifier
 
 EXTRA = "model.json"
@@ -22,7 +23,7 @@ TOLERANCE = 1e-4  # of a logit, between the eager network and the file
 
 
 def save_artefact(path: Path, classifier: Classifier, card: dict[str, Any], pictures: Tensor) -> None:
-    """Write `path` atomically: save beside, load back, compare with the eager network, rename.
+    """Write `path` atomically, after the network read back has been compared with the eager one.
 
     `pictures` (uint8 N×C×S×S) are what both are compared on. `classifier` is on the CPU, float32 and in
     eval mode. Raises ArtefactError, and then leaves what was at `path`.
@@ -31,22 +32,22 @@ def save_artefact(path: Path, classifier: Classifier, card: dict[str, Any], pict
         text = json.dumps(card, indent=2, allow_nan=False)
     except ValueError as error:
         raise ArtefactError(f"{EXTRA} would hold a figure that is not finite: training diverged") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
+    file = io.BytesIO()  # torch's writer ends the process where a disk is full
+    with quiet_deprecation():
+        torch.jit.export(Classifier.prepare)  # marks it; `forward` is always exported
+        torch.jit.save(torch.jit.script(classifier), file, _extra_files={EXTRA: text})
+    file.seek(0)
+    check_parity(file, classifier, pictures)
     try:
-        with quiet_deprecation():
-            torch.jit.export(Classifier.prepare)  # marks it; `forward` is always exported
-            scripted = torch.jit.script(classifier)
-            torch.jit.save(scripted, str(beside), _extra_files={EXTRA: text})
-        check_parity(beside, classifier, pictures)
-        os.replace(beside, path)  # noqa: PTH105  (atomic)
-    finally:
-        beside.unlink(missing_ok=True)
+        write_atomically(path, file.getvalue())
+    except OSError as error:
+        raise ArtefactError(f"cannot write {path}: {error.strerror}; make room, then --resume") from error
 
 
-def check_parity(path: Path, classifier: Classifier, pictures: Tensor) -> None:
+def check_parity(file: BinaryIO, classifier: Classifier, pictures: Tensor) -> None:
     """Compare the file with the eager network on `pictures` and on sizes that need preparing."""
-    loaded, _ = load_artefact(path)
+    with quiet_deprecation():
+        loaded = torch.jit.load(file, map_location="cpu").eval()
     with torch.inference_mode():
         difference = (loaded(pictures) - classifier(pictures)).abs().max().item()
     if not difference <= TOLERANCE:  # NaN fails too

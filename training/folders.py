@@ -1,5 +1,6 @@
 """A folder of pictures, a class a folder: which files there are, and their pixels."""
 
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,12 +29,26 @@ class ClassFolder(ImageFolder):  # type: ignore[misc]
 
     def __init__(self, root: Path, labels: Sequence[str], prepare: Prepare) -> None:
         self.labels, self.prepare = labels, prepare
-        super().__init__(root, loader=self.read, is_valid_file=is_visible, allow_empty=True)
+        super().__init__(root, loader=self.read, allow_empty=True)
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         return list(self.labels), {label: index for index, label in enumerate(self.labels)}
 
+    @staticmethod
+    def make_dataset(
+        directory: str | Path, class_to_idx: dict[str, int] | None = None, *_: object, **__: object
+    ) -> "Files":
+        """List a class's files, in its folder and those below, hidden ones aside; links lead in, never up."""
+        assert class_to_idx is not None
+        return [
+            (path, index)
+            for label, index in class_to_idx.items()
+            for path in sorted(walk(Path(directory) / label))
+        ]
+
     def read(self, path: str) -> Tensor | str:
+        if not Path(path).is_file():
+            return f"{self.relative(path)}: not a file"
         try:
             picture = read_picture(Path(path))
         except UnidentifiedImageError:
@@ -90,8 +105,16 @@ def class_names(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def is_visible(path: str) -> bool:
-    return not Path(path).name.startswith(".")
+def walk(folder: Path) -> Iterator[str]:
+    """Name the files under a folder, each folder once, and none above by way of a link."""
+    seen, start = set(), folder.resolve()
+    for home, folders, names in os.walk(folder, followlinks=True):
+        here = Path(home).resolve()
+        if here in seen or (here != start and start.is_relative_to(here)):
+            folders.clear()
+            continue
+        seen.add(here)
+        yield from (str(Path(home, name)) for name in names if not name.startswith("."))
 
 
 def shown(name: str | Path) -> str:
@@ -142,7 +165,10 @@ def read_folder(files: ClassFolder, see: Callable[[Tensor], None], memory: int) 
 
 def read_ahead(files: ClassFolder) -> Iterator[Tensor | str]:
     """Read every file in order, a bounded number of them ahead."""
-    with ThreadPoolExecutor() as pool:
+    pool = ThreadPoolExecutor()
+    try:
         for start in range(0, len(files), AT_ONCE):
             paths = [path for path, _ in files.samples[start : start + AT_ONCE]]
             yield from pool.map(files.read, paths)
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for thousands

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,4 +63,6 @@ class History:
         trace: TracebackType | None,
     ) -> None:
         if self.events:
-            self.events.close()
+            # Where a disk is full it fails like everything else: what failed first is what is told.
+            with suppress(OSError) if error else nullcontext():
+                self.events.close()

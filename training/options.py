@@ -11,6 +11,8 @@ from training.networks import LARGEST, NETWORKS, SMALLEST
 from training.recipes import DEFAULT_RECIPE, RECIPES, Recipe
 from training.run import FitConfig
 
+MOST = 1_000_000_000
+
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
@@ -53,7 +55,13 @@ def add_fit_options(fitting: argparse.ArgumentParser) -> None:
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     add("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     add("--compile", action="store_true", help="with torch.compile: pays on long runs, needs a C++ compiler")
-    add("--resume", action="store_true", help="continue an interrupted run")
+    add(
+        "--resume",
+        nargs="?",
+        const="yes",
+        choices=["yes", "auto"],
+        help="go on with an interrupted run; auto: begin where there is none, as schedulers want it",
+    )
 
 
 def add_data_options(command: argparse.ArgumentParser, *, required: bool) -> None:
@@ -78,16 +86,16 @@ def add_data_options(command: argparse.ArgumentParser, *, required: bool) -> Non
 def positive(text: str) -> int:
     """Parse a number of at least 1."""
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    if not 1 <= number <= MOST:
+        raise argparse.ArgumentTypeError(f"{number} is not in 1..{MOST:,}")
     return number
 
 
 def positive_real(text: str) -> float:
     """Parse a number above 0."""
     number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    if not 0 < number <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {MOST:,}")
     return number
 
 
@@ -158,11 +166,24 @@ def choose_recipe(options: argparse.Namespace) -> Recipe:
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
         # What was asked for is not adapted to a small set.
+        "least_batch": options.batch_size,
         "least_batches": 0 if options.epochs else None,
         "mirror": False if options.no_mirror else None,
     }
     given = {key: value for key, value in asked.items() if value is not None}
     return replace(recipe, class_weights=options.class_weights, **given)
+
+
+def check_benchmark(asked: argparse.Namespace) -> None:
+    """Refuse what a benchmark chooses itself. Raises DataError."""
+    chosen = {
+        "--resume": asked.resume,
+        "--seed": asked.seed,
+        "--run-dir": asked.run_dir,
+        "--name": asked.name,
+    }
+    if given := [option for option, value in chosen.items() if value]:
+        raise DataError(f"benchmark runs afresh, with seeds 0, 1, … in folders of its own: no {given[0]}")
 
 
 def memory_bytes(options: argparse.Namespace) -> int | None:
@@ -181,6 +202,7 @@ def repeat_command(options: argparse.Namespace, name: str) -> str:
         ("batch_size", None),
         ("learning_rate", None),
         ("class_weights", "none"),
+        ("precision", "auto"),
     ):
         if asked[key] != default:
             words.append(f"--{key.replace('_', '-')} {asked[key]}")

@@ -1,6 +1,8 @@
 """Several processes, on one machine or many, that fit one network together (started by torchrun)."""
 
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.errors import TrainingError
+
+MEETING_S = 300
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -17,6 +23,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    again: bool = False  # started anew, after a failure or with other machines: the run is to go on
 
     @property
     def first(self) -> bool:
@@ -24,8 +31,8 @@ class Processes:
         return self.rank == 0
 
     def part(self, batch: Tensor) -> Tensor:
-        """Give this process's part of a batch: every `count`-th item; the first where there are too few."""
-        return batch[self.rank :: self.count] if self.rank < len(batch) else batch[:1]
+        """Give this process's part of a batch: every `count`-th item."""
+        return batch[self.rank :: self.count]
 
     def sum(self, values: Tensor) -> Tensor:
         """Add up what all processes hold, in place."""
@@ -52,23 +59,47 @@ def joined() -> Iterator[Processes]:
     if "RANK" not in os.environ:
         yield Processes()
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if (index := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
+        torch.cuda.set_device(index)
     store, rank, count = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
-    # torchrun keeps one store over all restarts: without a name of their own, restarted processes may
-    # read the addresses of those that died, and wait for them.
-    store = dist.PrefixStore(f"restart-{restarts()}", store)  # type: ignore[attr-defined]
+    name, again = meet(store, rank, count)
+    store = dist.PrefixStore(name, store)  # type: ignore[attr-defined]
     # Each kind of tensor has its own way; on a GPU, flags still travel between CPUs.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
-        yield Processes(rank, count)
+        alone = Processes(rank, count)
+        yield Processes(rank, count, alone.any(again or restarts() > 0))
     finally:
         dist.destroy_process_group()
 
 
+def meet(store: Any, rank: int, count: int) -> tuple[str, bool]:
+    """Agree on a name that no earlier start has used; say, in the first process, whether there was one.
+
+    torchrun keeps one store over all restarts, and its count of them is each machine's own: without a
+    common name, started processes may read the addresses of those that died, and wait for them. So
+    the first process offers a name, the others sign it, and it counts once it lists a signature.
+    """
+    mine = uuid.uuid4().hex
+    if rank == 0:
+        again = bool(store.check(["name"]))
+        store.set("name", mine)
+        signed = [store.get(f"{mine}/{other}").decode() for other in range(1, count)]  # waits for each
+        store.set(f"{mine}/all", ",".join(signed))
+        return mine, again
+    until = time.monotonic() + MEETING_S
+    while time.monotonic() < until:
+        name = store.get("name").decode()
+        store.set(f"{name}/{rank}", mine)
+        time.sleep(0.1)
+        if store.check([f"{name}/all"]) and mine in store.get(f"{name}/all").decode():
+            return str(name), False
+    raise TrainingError(f"the other processes did not come within {MEETING_S} s: see what they say")
+
+
 def restarts() -> int:
-    """Count how often torchrun has started these processes anew after a failure."""
+    """Count how often torchrun has started processes anew on this machine after a failure."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
@@ -97,13 +128,12 @@ class SharedNorm(nn.BatchNorm2d):
     def forward(self, values: Tensor) -> Tensor:
         if not self.training:
             return super().forward(values)
-        sums = torch.cat(
-            [values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), values.new_tensor([values[:, 0].numel()])]
-        )
-        sums = SumOverProcesses.apply(sums)
+        exact = values.float()  # sums over a batch are too much for bfloat16
+        count = exact.new_tensor([exact[:, 0].numel()])
+        sums = SumOverProcesses.apply(torch.cat([exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count]))
         count = sums[-1]
         mean, square = (sums[:-1] / count).chunk(2)
-        variance = square - mean.square()
+        variance = (square - mean.square()).clamp_min(0)
         with torch.no_grad():
             assert self.momentum is not None
             assert self.running_mean is not None
@@ -113,8 +143,8 @@ class SharedNorm(nn.BatchNorm2d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        result: Tensor = values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
-        return result
+        result: Tensor = exact * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        return result.to(values.dtype)
 
 
 def share_norms(network: nn.Module) -> None:

@@ -6,12 +6,11 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    SpinnerColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 30  # where no terminal shows the bar
@@ -24,14 +23,12 @@ class Progress:
         self.console = console
         self.pictures, self.epochs = pictures, epochs
         self.bar = Bar(
-            SpinnerColumn(),
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(None),
             TextColumn("{task.percentage:.0f} %"),
             TextColumn("loss {task.fields[loss]:.3f} · accuracy {task.fields[accuracy]:.1%}"),
             TextColumn("· {task.fields[rate]:,.0f} pictures/s"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
             console=console,
             expand=True,
         )
@@ -47,7 +44,6 @@ class Progress:
         self.lined = self.since
 
     def __enter__(self) -> "Progress":
-        self.bar.start()
         return self
 
     def __exit__(
@@ -62,6 +58,7 @@ class Progress:
         """Start the clock with `done` pictures of the run behind us: a resumed run's speed is its own."""
         self.since, self.since_done = time.monotonic(), done
         self.bar.reset(self.task, completed=done)
+        self.bar.start()
 
     @property
     def due(self) -> bool:

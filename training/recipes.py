@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 GROWN = 0.7  # of the run, after which pictures have their full size
-SMALLEST_BATCH = 16
 BATCHES_AN_EPOCH = 40  # at least, of a small set
 
 
@@ -30,7 +29,8 @@ class Recipe:
     first_size: float = 1.0  # of the pictures' side, at the start; they grow to full size
     class_weights: Literal["none", "balanced"] = "none"
     calibration: float = 0.0  # part of the training pictures held out to fit the temperature
-    least_batches: int = 0  # a small set gets more epochs, in smaller batches
+    least_batches: int = 0  # a small set gets more epochs, in smaller batches, …
+    least_batch: int = 16  # … but none smaller than this
     report_every: int = 0  # print the mean loss every so many batches; 0: never
 
     def factor(self, progress: float) -> float:
@@ -48,7 +48,7 @@ class Recipe:
         """Give a small set at least `least_batches`: smaller batches first, then more epochs."""
         if not self.least_batches:
             return self
-        batch = min(self.batch_size, max(SMALLEST_BATCH, pictures // BATCHES_AN_EPOCH))
+        batch = min(self.batch_size, max(self.least_batch, pictures // BATCHES_AN_EPOCH))
         epochs = math.ceil(self.least_batches / math.ceil(pictures / batch))
         return replace(self, batch_size=batch, epochs=max(self.epochs, epochs))
 

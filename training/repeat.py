@@ -23,9 +23,9 @@ def run_evaluate(
         split_seed, fingerprint = card["training"]["seed"], card["metrics"]["data"]["fingerprint"]
     except (KeyError, TypeError) as error:
         raise ArtefactError(f"{path}: its {export.EXTRA} is not one of this tool: {error}") from error
-    data = load(
-        source, data_dir, module.prepare, split_seed, mirror=mirror, memory=memory or Machine().memory() // 3
-    )
+    most = memory or Machine().memory() // 3
+    with console.status(f"reading {source}"):
+        data = load(source, data_dir, module.prepare, split_seed, mirror=mirror, memory=most)
     say_data(data, console)
     if list(data.labels) != labels:
         raise DataError(
@@ -37,7 +37,8 @@ def run_evaluate(
     console.print(f"recorded: {recorded}", soft_wrap=True)
     same = data.fingerprint == fingerprint
     verdict = "those" if same else "not those"
-    console.print(f"the data are {verdict} the model was measured on", soft_wrap=True)
+    warning = "" if same else ": pictures that it was trained on may be among them"
+    console.print(f"the data are {verdict} the model was measured on{warning}", soft_wrap=True)
 
 
 def say_data(data: Data, console: Console) -> None:
@@ -48,5 +49,8 @@ def say_data(data: Data, console: Console) -> None:
         f"({data.split}), {len(data.labels)} classes of {counts.min():,} to {counts.max():,}",
         soft_wrap=True,
     )
+    tested = torch.bincount(data.test.labels.cpu(), minlength=len(data.labels))
+    if untested := [label for label, count in zip(data.labels, tested, strict=True) if not count]:
+        console.print(f"no test pictures of {', '.join(untested)}", style="yellow", soft_wrap=True)
     for file in data.skipped:
         console.print(f"skipped {file}", style="yellow", soft_wrap=True)

@@ -8,6 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 WIDTHS = (64, 256, 256)
 WHITENING_EPSILON = 5e-4  # keeps directions that hardly vary (JPEG's) from being blown up to noise
+PICTURES_AT_ONCE = 50  # of 224×224, patches take 37 MB each
 MOST_DIRECTIONS = 32  # of a patch: enough for all 12 of 2×2 RGB; the weakest of larger patches are noise
 LOGIT_SCALE = 1 / 9
 
@@ -65,8 +66,11 @@ class ResNet(nn.Module):
         and are uncorrelated, which no gradient has to find first; it is not trained.
         """
         patch, step, directions = self.stem.kernel_size[0], self.stem.stride[0], self.stem.out_channels // 2
-        patches = nn.functional.unfold(pictures, patch, stride=step).transpose(1, 2).flatten(0, 1).double()
-        variances, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        products, count = torch.zeros((), dtype=torch.float64), 0
+        for some in pictures.split(PICTURES_AT_ONCE):
+            patches = nn.functional.unfold(some, patch, stride=step).transpose(1, 2).flatten(0, 1).double()
+            products, count = products + patches.T @ patches, count + len(patches)
+        variances, vectors = torch.linalg.eigh(products / count)
         scaled = vectors / (variances + WHITENING_EPSILON).sqrt()
         filters = scaled.T.flip(0)[:directions].reshape(directions, *self.stem.weight.shape[1:])
         self.stem.weight.copy_(torch.cat([filters, -filters]))

@@ -1,11 +1,13 @@
 """Keep what a finished run's report shows, in its folder."""
 
+import io
 import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from training.files import write_atomically
 from training.networks import Classifier
 from training.sets import Pictures
 
@@ -23,6 +25,7 @@ def save_result(
     size = classifier.size
     images = next(test.batches([surest])).cpu() if len(surest) else torch.empty(0, 3, size, size).byte()
     filters = next((p for name, p in classifier.named_parameters() if p.dim() == 4), None)
+    file = io.BytesIO()
     torch.save(
         {
             "card": json.dumps(card),
@@ -36,5 +39,6 @@ def save_result(
             },
             "filters": None if filters is None else filters.detach().float().contiguous(),
         },
-        path,
+        file,
     )
+    write_atomically(path, file.getvalue())

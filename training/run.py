@@ -1,9 +1,11 @@
 """One training run from the data to the model: data -> fit -> temperature -> figures -> artefact and card."""
 
+import math
 import tempfile
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -13,12 +15,14 @@ from training import card as cards
 from training import export
 from training.checkpoint import Checkpoint
 from training.data import Data, load
-from training.devices import Machine, Precision, choose_device, set_up
-from training.errors import DataError, Diverged, Interrupted
+from training.devices import Machine, Precision, choose_device, compute_exactly, set_up
+from training.errors import CheckpointError, DataError, Diverged, Interrupted
 from training.evaluate import fit_temperature, measure, predict
+from training.files import kept_to_one, set_aside
 from training.history import History, Row
+from training.named import NAMES
 from training.networks import Classifier, build
-from training.processes import Processes, joined, restarts
+from training.processes import Processes, joined
 from training.progress import Progress
 from training.recipes import Recipe
 from training.repeat import say_data
@@ -50,41 +54,60 @@ class FitConfig:
     device: str
     precision: Precision
     compiled: bool
-    resume: bool
+    resume: Literal["yes", "auto"] | None
     command: str
 
 
 def run_fit(config: FitConfig, console: Console) -> None:
     """Train, measure and export, alone or with the processes that torchrun started."""
     with joined() as processes:
-        device = choose_device(config.device)
+        device = choose_device(config.device, processes)
         machine = set_up(device, config.precision, processes, compiled=config.compiled)
         console.quiet = not processes.first
-        whole = load_in_turn(config, machine)
-        say_data(whole, console)
-        for folder in (config.models_dir, config.run_dir):
-            check_writable(folder)
-        data, calibration = hold_for_calibration(whole, config.recipe.calibration, config.seed)
-        recipe = adapt(config.recipe, data, console)
-        data = replace(data, train=data.train.to(device), test=data.test.to(device))
-        classifier, history = train(config, recipe, data, machine, console)
-        deployed = classifier.deployable()
-        if calibration:
-            calibrate(deployed, calibration.to(device), len(data.labels), processes, console)
-        logits = predict(deployed, data.test, len(data.labels), processes)
+        path = config.run_dir / "checkpoint.pt"
         if processes.first:
-            card = describe(config, recipe, history, machine, deployed, whole, logits)
-            write_model(config, card, deployed, data.test, logits, console)
+            if config.resume == "yes" and not path.is_file():
+                raise CheckpointError(f"nothing to resume: {path} is not there")
+            for folder in (config.models_dir, config.run_dir):
+                check_writable(folder)
+        alone = kept_to_one(config.run_dir) if processes.first else nullcontext()
+        with alone:
+            run_with(config, machine, console)
+
+
+def run_with(config: FitConfig, machine: Machine, console: Console) -> None:
+    """Train, measure and export; this process has its place and its folders."""
+    processes, device = machine.processes, machine.device
+    with console.status(f"reading {config.data}"):
+        whole = load_in_turn(config, machine)
+    say_data(whole, console)
+    data, calibration = hold_for_calibration(whole, config.recipe.calibration, config.seed)
+    recipe = adapt(config.recipe, data, console)
+    data = replace(data, train=data.train.to(device), test=data.test.to(device))
+    classifier, history = train(config, recipe, data, machine, console)
+    deployed = classifier.deployable()
+    compute_exactly()
+    if calibration:
+        calibrate(deployed, calibration.to(device), len(data.labels), processes, console)
+    elif recipe.calibration:
+        console.print("too few pictures to hold any out for a temperature: it stays 1", soft_wrap=True)
+    logits = predict(deployed, data.test, len(data.labels), processes)
+    if processes.first:
+        held = len(calibration) if calibration else 0
+        card = describe(config, recipe, history, machine, deployed, held, whole, logits)
+        write_model(config, card, deployed, data.test, logits, console)
 
 
 def load_in_turn(config: FitConfig, machine: Machine) -> Data:
-    """Load the data; the first process before the others, which then need not download."""
+    """Load the data; a named set in the first process before the others, which then need not download."""
 
     def load_here() -> Data:
         prepare = Classifier(torch.nn.Identity(), config.size).prepare
         memory = machine.memory() // 3 if config.memory is None else config.memory
         return load(config.data, config.data_dir, prepare, config.seed, mirror=config.mirror, memory=memory)
 
+    if config.data not in NAMES:
+        return load_here()
     if machine.processes.first:
         data = load_here()
     machine.processes.share(None)
@@ -111,18 +134,23 @@ def train(
     """Fit a fresh network, or go on with one, and give it with the history of its epochs."""
     torch.manual_seed(config.seed)
     classifier = build(config.network, len(data.labels), size=config.size)
-    classifier.initialise(first_pictures(data.train, WHITENED_ON).cpu())
+    classifier.initialise(some_pictures(data.train, WHITENED_ON).cpu())
     classifier.to(machine.device)
-    checkpoint = Checkpoint(config.run_dir / "checkpoint.pt", identity(config, recipe, data))
+    checkpoint = Checkpoint(
+        config.run_dir / "checkpoint.pt", identity(config, recipe, data, bfloat16=machine.bfloat16)
+    )
     console.print(
         f"{config.network}, recipe {recipe.name}, on {machine.name()}"
         f"{' in bfloat16' if machine.bfloat16 else ''}; checkpoints in {config.run_dir}",
         soft_wrap=True,
     )
     # torchrun starts everything anew when a process fails: then, too, the run goes on.
-    resume = machine.processes.share(config.resume or (restarts() > 0 and checkpoint.path.is_file()))
-    if machine.processes.first and not resume and (aside := checkpoint.set_aside()):
-        console.print(f"a new run: the checkpoint that was there is now {aside}", soft_wrap=True)
+    there = checkpoint.path.is_file() and (config.resume == "auto" or machine.processes.again)
+    resume = machine.processes.share(config.resume == "yes" or there)
+    if machine.processes.first and not resume:
+        set_aside(config.run_dir / "result.pt")
+        if aside := set_aside(checkpoint.path):
+            console.print(f"a new run: the checkpoint that was there is now {aside}", soft_wrap=True)
     with History(config.run_dir) as history, Progress(console, len(data.train), recipe.epochs) as progress:
         try:
             fit(
@@ -165,6 +193,7 @@ def describe(
     history: list[Row],
     machine: Machine,
     deployed: Classifier,
+    held: int,
     data: Data,
     logits: Tensor,
 ) -> dict[str, Any]:
@@ -178,6 +207,7 @@ def describe(
         history,
         machine,
         deployed,
+        held,
         data,
         measure(logits, data.test.labels.cpu(), data.labels),
         config.note,
@@ -195,10 +225,11 @@ def write_model(
 ) -> None:
     """Write the artefact, its card, and what the report shows."""
     path = config.models_dir / f"{config.name}.pt"
-    export.save_artefact(path, deployed.cpu(), card, first_pictures(test, 256).cpu())
+    export.save_artefact(path, deployed.cpu(), card, some_pictures(test, 256).cpu())
     cards.write_card(path.with_suffix(".md"), card)
     save_result(config.run_dir / "result.pt", card, logits, test, deployed)
     console.print(cards.table(card["metrics"]))
+    console.print(cards.headline(card["metrics"]), soft_wrap=True)
     console.print(f"wrote {path} and {path.with_suffix('.md')}", soft_wrap=True)
     console.print(f"to look at the run: python -m training report {config.run_dir}", soft_wrap=True)
 
@@ -208,15 +239,19 @@ def hold_for_calibration(data: Data, part: float, seed: int) -> tuple[Data, Pict
     if not part:
         return data, None
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
-    count = round(len(order) * part)
-    if count < LEAST_CALIBRATION:
+    chosen = torch.zeros(len(order), dtype=torch.bool)
+    chosen[: round(len(order) * part)] = True
+    labels = data.train.labels.cpu()
+    rare = torch.bincount(labels) < 1 / part  # a class that may have no picture to spare keeps all
+    chosen &= ~rare[labels[order]]
+    if chosen.sum() < LEAST_CALIBRATION:
         return data, None
-    return replace(data, train=data.train.part(order[count:])), data.train.part(order[:count])
+    return replace(data, train=data.train.part(order[~chosen])), data.train.part(order[chosen])
 
 
-def first_pictures(pictures: Pictures, count: int) -> Tensor:
-    """Read the first pictures of a set: uint8 N×C×S×S."""
-    return next(pictures.batches([torch.arange(min(count, len(pictures)))]))
+def some_pictures(pictures: Pictures, count: int) -> Tensor:
+    """Read up to `count` pictures from all over a set: uint8 N×C×S×S."""
+    return next(pictures.batches([torch.arange(0, len(pictures), math.ceil(len(pictures) / count))]))
 
 
 def check_writable(folder: Path) -> None:
@@ -229,8 +264,9 @@ def check_writable(folder: Path) -> None:
         raise DataError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def identity(config: FitConfig, recipe: Recipe, data: Data) -> str:
+def identity(config: FitConfig, recipe: Recipe, data: Data, *, bfloat16: bool) -> str:
     """Say what makes a run this run, a line each: what a checkpoint must agree with to be resumed."""
     first = {"network": config.network, "size": config.size}
-    settings = first | asdict(recipe) | {"seed": config.seed, "data": data.fingerprint}
+    last = {"seed": config.seed, "data": data.fingerprint, "bfloat16": bfloat16}
+    settings = first | asdict(recipe) | last
     return "\n".join(f"{key} {value}" for key, value in settings.items())

@@ -1,6 +1,6 @@
 """Labelled pictures, in memory or read from their files again and again, behind one interface."""
 
-import multiprocessing
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -75,8 +75,9 @@ class FileSet:
 
     def batches(self, chosen: Iterable[Tensor]) -> Iterator[Tensor]:
         device = self.labels.device
-        # Only a forked worker can share `prepare` of a TorchScript file; elsewhere this process decodes.
-        forks = "fork" in multiprocessing.get_all_start_methods()
+        # Only a forked worker can share `prepare` of a TorchScript file; where forking is not safe (macOS,
+        # beside MPS) or not known, this process decodes.
+        forks = sys.platform == "linux"
         loader = DataLoader(
             self.files,
             batch_sampler=[self.indices[indices.cpu()].tolist() for indices in chosen],

@@ -60,13 +60,13 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
     saved = time.monotonic()
     if processes.first:
         history.begin(state.rows)
-    progress.begin(state.epoch * len(data.train) + state.batch * recipe.batch_size)
+    progress.begin(state.epoch * len(data.train) + state.batch * len(data.train) // len(batches))
 
     with stop_signals() as stopped:
         for epoch in range(state.epoch, recipe.epochs):
             classifier.train()
             # float32: loss, hits and pictures of this epoch, loss since the last report; read rarely
-            meter = torch.zeros(4) if state.meter is None else state.meter
+            meter = torch.zeros(4) if state.meter is None or not processes.first else state.meter
             meter, done = meter.to(device), state.batch
             began, before = time.monotonic(), done
 
@@ -81,16 +81,17 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
                     optimiser.zero_grad()
 
                 done += 1
-                if batch.share:
-                    count_in(meter, loss.detach(), logits, batch.labels)
+                count_in(meter, loss.detach(), logits, batch.labels)
                 if progress.due:
                     mean, accuracy = (meter[:2] / meter[2]).tolist()
                     check_finite(mean, f"in epoch {epoch + 1}, batch {done}")
-                    progress.show(epoch, min(done * recipe.batch_size, len(data.train)), mean, accuracy)
+                    progress.show(epoch, len(data.train) * done // len(batches), mean, accuracy)
                 if recipe.report_every and done % recipe.report_every == 0:
                     mean = meter[3].item() / recipe.report_every
                     progress.line(f"[{epoch + 1}, {done:5d}] loss: {mean:.3f}")
                     meter[3] = 0
+                if done == len(batches):
+                    break
                 stop = processes.any(stopped())
                 if processes.first and (stop or time.monotonic() - saved > SAVE_EVERY_S):
                     saved = time.monotonic()
@@ -99,7 +100,7 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
                 if stop:
                     raise Interrupted(f"stopped in epoch {epoch + 1} after {done} batches")
 
-            speed = (len(data.train) - before * recipe.batch_size) / (time.monotonic() - began)
+            speed = len(data.train) * (1 - before / len(batches)) / (time.monotonic() - began)
             seconds = time.monotonic() - sitting
             mean, accuracy = (processes.sum(meter[:3])[:2] / meter[2]).tolist()
             check_finite(mean, f"in epoch {epoch + 1}")
@@ -127,6 +128,8 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
                 f"epoch {epoch + 1}/{recipe.epochs}  loss {mean:.3f}  training accuracy {accuracy:.1%}"
                 f"  {data.split} accuracy {tested.accuracy:.1%}  {seconds:.0f} s"
             )
+            if epoch + 1 < recipe.epochs and processes.any(stopped()):
+                raise Interrupted(f"stopped after epoch {epoch + 1}")
     return state.seconds
 
 

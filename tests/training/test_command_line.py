@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -390,6 +391,39 @@ def test_a_resume_with_nothing_to_resume_is_refused(run: Run, pictures: Path) ->
     assert "nothing to resume: runs/shapes-lenet/checkpoint.pt is not there" in assert_a_sentence(err)
 
 
+def test_resume_auto_begins_goes_on_and_finds_a_run_finished(run: Run, pictures: Path) -> None:
+    asked = ("fit", *LENET, "--data", pictures, "--device", "cpu", "--epochs", "2", "--resume", "auto")
+    status, first, _ = run(*asked)
+    assert status == 0
+    assert "epoch 2/2" in first
+    status, second, _ = run(*asked)
+    assert status == 0
+    assert "epoch 1/2" not in second
+    assert "wrote models/shapes-lenet.pt" in second
+    assert not Path("runs/shapes-lenet/checkpoint.old.pt").exists()
+
+
+@pytest.mark.parametrize("room", [20_000, 100_000])
+def test_a_disk_that_is_full_in_the_end_is_a_sentence(run: Run, pictures: Path, room: int) -> None:
+    """The system refuses larger files: the model takes 290 kB, the report's result 80."""
+    asked = ("fit", *LENET, "--data", pictures, "--device", "cpu", "--epochs", "1")
+    assert run(*asked)[0] == 0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    kept = Path("models/shapes-lenet.pt").read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        status, _, err = run(*asked, "--resume")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 2
+    assert "cannot write models/shapes-lenet.pt: File too large; make room, then --resume" in (
+        assert_a_sentence(err)
+    )
+    assert Path("models/shapes-lenet.pt").read_bytes() == kept
+    assert [each.name for each in Path("models").iterdir() if each.name.startswith(".")] == []
+    assert run(*asked, "--resume")[0] == 0
+
+
 def test_a_damaged_checkpoint_is_refused_in_a_sentence(run: Run, pictures: Path) -> None:
     Path("runs/shapes-lenet").mkdir(parents=True)
     Path("runs/shapes-lenet/checkpoint.pt").write_bytes(b"PK\x03\x04 half of it")
@@ -505,7 +539,7 @@ def test_the_network_one_would_deploy_is_fitted_calibrated_and_written_in_half_p
     assert (training["recipe"]["mirror"], training["recipe"]["class_weights"]) == (False, "balanced")
     assert card["metrics"]["accuracy"] > 0.5
     text = Path("models/shapes.md").read_text(encoding="utf-8")
-    assert "fitted on 4% of the training pictures, held out for that" in text
+    assert "fitted on 101 of the training pictures, held out for that" in text
     assert "each was weighted by the inverse of its frequency" in text
     assert "--class-weights balanced --no-mirror\n" in text
     assert "peak memory " in out
@@ -582,3 +616,95 @@ def test_a_benchmark_says_how_long_a_target_takes(
     status, _, err = run("benchmark", "--runs", "1", "--data", "nowhere")
     assert status == 2
     assert "run 1 failed: error: --data nowhere: neither" in assert_a_sentence(err)
+
+
+def test_two_runs_do_not_share_a_folder(run: Run, pictures: Path) -> None:
+    Path("runs/shapes-lenet").mkdir(parents=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_THE_LOCK, "runs/shapes-lenet"], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout
+    holder.stdout.readline()
+    asked = ("fit", *LENET, "--data", pictures, "--device", "cpu", "--epochs", "1")
+    status, _, err = run(*asked)
+    assert status == 2
+    assert "another run is going on in runs/shapes-lenet: wait for it, or choose another --run-dir" in (
+        assert_a_sentence(err)
+    )
+    holder.kill()
+    holder.wait()
+    assert run(*asked)[0] == 0
+
+
+HOLD_THE_LOCK = """
+import fcntl, sys, time
+file = open(sys.argv[1] + "/.lock", "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_new_run_does_not_show_the_result_of_the_one_before(run: Run, pictures: Path) -> None:
+    asked = ("fit", *LENET, "--data", pictures, "--device", "cpu", "--epochs", "1")
+    assert run(*asked)[0] == 0
+    before = Path("runs/shapes-lenet/result.pt").read_bytes()
+    status, _, err = run(*asked, "--learning-rate", "1e9")
+    assert status == 2
+    assert "diverged" in err
+    assert not Path("runs/shapes-lenet/result.pt").exists()
+    assert Path("runs/shapes-lenet/result.old.pt").read_bytes() == before
+
+
+def test_classes_without_test_pictures_and_without_a_temperature_are_said(
+    run: Run, folder: Callable[..., Path]
+) -> None:
+    root = folder({"train/cat": 3, "train/dog": 5, "test/dog": 1})
+    status, out, _ = run("fit", "--data", root, "--device", "cpu", "--epochs", "1", "--batch-size", "8")
+    assert status == 0
+    assert "no test pictures of cat" in out
+    assert "too few pictures to hold any out for a temperature: it stays 1" in out
+    text = Path("models/pets-resnet.md").read_text(encoding="utf-8")
+    assert "Logits" not in text
+    assert "not equally frequent: 3 to 5 training pictures, not weighted" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("--resume",), "no --resume"),
+        (("--seed", "3"), "no --seed"),
+        (("--run-dir", "here"), "no --run-dir"),
+        (("--name", "me"), "no --name"),
+    ],
+)
+def test_a_benchmark_refuses_what_it_chooses_itself(run: Run, given: tuple[str, ...], says: str) -> None:
+    status, _, err = run("benchmark", "--runs", "2", *given)
+    assert status == 2
+    assert says in assert_a_sentence(err)
+
+
+@pytest.mark.parametrize("option", [("--learning-rate", "1e300"), ("--batch-size", "9" * 20)])
+def test_a_number_beyond_reason_is_refused(
+    pictures: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--data", str(pictures), *option])
+    assert "1,000,000,000" in capsys.readouterr().err
+
+
+def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "training", "fit"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    while "torch." not in (line := process.stderr.readline()):
+        assert line, "it ended before"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert process.returncode == 130

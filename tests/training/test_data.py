@@ -1,6 +1,7 @@
 """Loading: folders as people have them."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from training import folders
 from training.data import Data, Digest, load
 from training.errors import DataError
 from training.networks import build
+from training.pictures import read_picture
 from training.sets import PictureSet
 
 Folder = Callable[..., Path]
@@ -195,3 +198,42 @@ def test_a_changed_pixel_or_label_or_class_changes_the_fingerprint(data: Data, p
     assert same.fingerprint == data.fingerprint
     prints = {each.fingerprint for each in (data, pixel, label, renamed)}
     assert len(prints) == 4
+
+
+def test_links_and_pipes_are_no_traps(folder: Folder) -> None:
+    root = folder({"cat": 5, "dog": 5})
+    (root / "cat" / "up").symlink_to(root)
+    (root / "cat" / "round").symlink_to(root / "cat")
+    elsewhere = root.parent / "more"
+    elsewhere.mkdir()
+    Image.new("RGB", (8, 8)).save(elsewhere / "one.png")
+    (root / "cat" / "more").symlink_to(elsewhere)
+    os.mkfifo(root / "dog" / "pipe.png")
+    (root / "dog" / "gone.png").symlink_to("nowhere.png")
+    data = load_pictures(root)
+    assert len(data.train) + len(data.test) == 5 + 5 + 1
+    assert sorted(data.skipped) == [
+        f"{Path('dog/gone.png')}: not a file",
+        f"{Path('dog/pipe.png')}: not a file",
+    ]
+
+
+def test_ctrl_c_while_reading_does_not_wait_for_the_rest(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder({"cat": 100, "dog": 100})
+    begun: list[str] = []
+
+    def slow(path: Path) -> object:
+        begun.append(path.name)
+        time.sleep(0.05)
+        return read_picture(path)
+
+    def press_ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folders, "read_picture", slow)
+    monkeypatch.setattr("training.data.Digest.add", press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        load_pictures(root)
+    assert len(begun) < 100

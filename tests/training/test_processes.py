@@ -1,21 +1,26 @@
 """Several processes: they fit the network that one would, start anew after a failure, and only one writes."""
 
+import copy
 import json
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.__main__ import main
 from training.batches import Batches
+from training.errors import DataError
 from training.options import parser
-from training.processes import Processes
+from training.processes import Processes, meet, share_norms
 from training.recipes import Recipe
 from training.sets import PictureSet
 
@@ -163,11 +168,48 @@ def test_the_parts_of_the_processes_make_the_batch(recipe: Recipe) -> None:
         assert shared == pytest.approx(mean(batch.labels).item())
 
 
-def test_a_process_without_a_picture_of_its_own_takes_part_without_weight(recipe: Recipe) -> None:
-    pictures = PictureSet(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.arange(2))
-    (batch,) = Batches(pictures, recipe, 0, Processes(2, 3)).epoch(0)
-    assert len(batch.images) == 1
-    assert batch.share == 0
+def test_more_processes_than_pictures_in_a_batch_are_refused(recipe: Recipe) -> None:
+    pictures = PictureSet(torch.zeros(10, 3, 32, 32, dtype=torch.uint8), torch.arange(10))
+    recipe = replace(recipe, batch_size=9)  # two batches of 5
+    Batches(pictures, recipe, 0, Processes(0, 5))
+    with pytest.raises(DataError, match="10 pictures in 2 batches leave some of 6 processes without any"):
+        Batches(pictures, recipe, 0, Processes(0, 6))
+
+
+def meet_all(store: dist.Store, count: int) -> list[tuple[str, bool]]:
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda rank: meet(store, rank, count), reversed(range(count))))
+
+
+def test_processes_agree_on_a_name_that_no_start_before_them_had(tmp_path: Path) -> None:
+    store = dist.FileStore(str(tmp_path / "store"))
+    names = set()
+    for start in range(3):
+        found = meet_all(store, 3)
+        (name,) = {name for name, _ in found}
+        names.add(name)
+        assert found[-1] == (name, start > 0), "the first process is told that there was a start before"
+        store.set("name", f"of one that died {start}" if start else name)  # what others may read meanwhile
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_normalisation_over_processes_is_the_one_of_one(kind: torch.dtype, tmp_path: Path) -> None:
+    values = (torch.randn(6, 4, 5, 5) * 3 + 2).to(kind)
+    shared = nn.BatchNorm2d(4, momentum=0.2)
+    alone = copy.deepcopy(shared)
+    share_norms(shared)
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store")), rank=0, world_size=1)
+    try:
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+            found = shared(values)
+    finally:
+        dist.destroy_process_group()
+    expected = alone(values.float())
+    assert found.dtype == kind
+    assert torch.allclose(found.float(), expected, atol=1e-5 if kind == torch.float32 else 0.05)
+    assert torch.allclose(shared.running_var, alone.running_var, rtol=1e-4)
+    assert torch.allclose(shared.running_mean, alone.running_mean, rtol=1e-4)
 
 
 def test_the_cluster_files_call_the_command_line_as_it_is() -> None:

@@ -100,3 +100,9 @@ def test_a_small_set_gets_enough_batches(count: int) -> None:
 
 def test_a_recipe_that_does_not_ask_for_it_is_never_changed() -> None:
     assert RECIPES["standard"].fitted_to(10) == RECIPES["standard"]
+
+
+def test_a_batch_size_that_was_asked_for_is_kept_for_a_small_set() -> None:
+    modern = replace(RECIPES["modern"], batch_size=300, least_batch=300)
+    assert modern.fitted_to(2_000).batch_size == 300
+    assert modern.fitted_to(2_000).epochs > modern.epochs

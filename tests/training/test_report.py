@@ -107,7 +107,7 @@ def result(folder: Path, labels: list[str], truth: list[int], predicted: list[in
     """Leave what a run leaves: it takes `truth` for `predicted`, each a little surer than the one before."""
     true, taken = torch.tensor(truth), torch.tensor(predicted)
     logits = torch.nn.functional.one_hot(taken, len(labels)) * torch.linspace(2, 6, len(truth))[:, None]
-    wrong = (true != taken).nonzero().flatten().flip(0)
+    wrong = (true != taken).nonzero().flatten().flip(0)[:48]
     mistakes = {
         "images": torch.randint(0, 256, (len(wrong), 3, 32, 32), dtype=torch.uint8),
         "truth": true[wrong],
@@ -220,12 +220,6 @@ def test_a_value_that_is_no_number_leaves_its_point_out(tmp_path: Path) -> None:
     assert not page.open
     assert "test 33.3%" not in page.source
     assert "training 33.3% in epoch 1" in page.source
-
-
-def test_a_newer_run_in_the_folder_is_told_apart(tmp_path: Path) -> None:
-    result(tmp_path, ["bar", "disc"], [0, 1], [0, 0])
-    history(tmp_path, 1)
-    assert "A newer run in this folder has come to epoch 1:" in Page(write_report(tmp_path)).text
 
 
 @pytest.mark.parametrize(

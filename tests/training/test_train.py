@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from training import residual
 from training.checkpoint import Checkpoint, State
 from training.data import Data
 from training.devices import Machine
@@ -24,7 +26,7 @@ from training.history import History
 from training.networks import Classifier, build
 from training.processes import Processes
 from training.progress import Progress
-from training.recipes import Recipe
+from training.recipes import RECIPES, Recipe
 from training.sets import PictureSet
 from training.train import balance, fit
 
@@ -66,10 +68,11 @@ def train(
     at: int = 0,
     act: Callable[[], None] = press_ctrl_c,
     resume: bool = False,
+    network: str = "lenet",
 ) -> tuple[Classifier, list[str]]:
     """Fit a fresh network as the command line does; give it and the lines that were printed."""
     torch.manual_seed(seed)
-    classifier = build("lenet", len(data.labels))
+    classifier = build(network, len(data.labels))
     watch = Watch(data, recipe, at, act)
     with History(path.parent) as history:
         fit(
@@ -150,7 +153,7 @@ def test_the_loss_falls_and_the_shapes_are_told_apart(data: Data, recipe: Recipe
 def test_every_part_of_a_recipe_changes_the_weights(data: Data, recipe: Recipe, tmp_path: Path) -> None:
     parts: list[dict[str, Any]] = [
         {},
-        {"batch_size": 15},
+        {"batch_size": 20},
         {"learning_rate": 0.01},
         {"momentum": 0.5},
         {"schedule": "constant"},
@@ -176,23 +179,45 @@ def test_the_same_seed_gives_the_same_bits(data: Data, recipe: Recipe, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["whole", "plain"])
-@pytest.mark.parametrize("at", [1, 2, 3, BATCHES, BATCHES + 1, 2 * BATCHES, 3 * BATCHES - 1, 3 * BATCHES])
+@pytest.mark.parametrize("at", [1, 2, 3, BATCHES, BATCHES + 1, 2 * BATCHES, 3 * BATCHES - 1])
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     data: Data, tmp_path: Path, at: int, kind: str, request: pytest.FixtureRequest
 ) -> None:
     run: Run = request.getfixturevalue(kind)
     broken = tmp_path / "broken.pt"
-    epoch, batches = (at - 1) // BATCHES + 1, (at - 1) % BATCHES + 1
-    with pytest.raises(Interrupted, match=f"stopped in epoch {epoch} after {batches} batches"):
+    epoch, batches = at // BATCHES + 1, at % BATCHES
+    where = f"in epoch {epoch} after {batches} batches" if batches else f"after epoch {epoch - 1}"
+    with pytest.raises(Interrupted, match=f"stopped {where}"):
         train(data, run.recipe, broken, at=at)
     _, rest = train(data, run.recipe, broken, resume=True)
     assert_same_state(run.path, broken)
     assert rest == run.lines[len(run.lines) - len(rest) :], "a broken epoch's loss is of all of it"
 
 
+def test_ctrl_c_in_the_last_batch_of_all_finds_the_run_finished(
+    data: Data, whole: Run, tmp_path: Path
+) -> None:
+    _, lines = train(data, whole.recipe, tmp_path / "checkpoint.pt", at=3 * BATCHES)
+    assert lines[-1].startswith("epoch 3/3")
+    assert_same_state(whole.path, tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("at", [2, 7])
+def test_muon_and_growing_pictures_go_on_too(
+    data: Data, recipe: Recipe, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residual, "WIDTHS", (16, 32, 32))  # quick
+    modern = replace(RECIPES["modern"], epochs=3, batch_size=recipe.batch_size, learning_rate=0.02)
+    for name, stops in (("whole", 0), ("broken", at)):
+        with suppress(Interrupted):
+            train(data, modern, tmp_path / name, network="resnet", at=stops)
+    train(data, modern, tmp_path / "broken", network="resnet", resume=True)
+    assert_same_state(tmp_path / "whole", tmp_path / "broken")
+
+
 def test_a_run_may_be_interrupted_again_and_again(data: Data, whole: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pt"
-    for sitting in range(3 * BATCHES):
+    for sitting in range(3 * BATCHES - 1):
         with pytest.raises(Interrupted):
             train(data, whole.recipe, broken, at=1, resume=sitting > 0)
     train(data, whole.recipe, broken, resume=True)
@@ -262,7 +287,9 @@ def test_a_full_disk_stops_the_run_in_a_sentence_and_keeps_the_last_checkpoint(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert torch.load(path, weights_only=True)["state"]["epoch"] == 1
-    assert not path.with_suffix(".new").exists(), "what was half written takes no room"
+    assert {each.name for each in tmp_path.iterdir()} == {"checkpoint.pt", "history.jsonl", "tensorboard"}, (
+        "what was half written takes no room"
+    )
     train(data, whole.recipe, path, resume=True)
     assert_same_state(whole.path, path)
 
@@ -410,7 +437,7 @@ def test_the_bar_of_a_resumed_run_begins_where_that_stands(
     with pytest.raises(Interrupted):
         train(data, recipe, tmp_path / "checkpoint.pt", at=BATCHES + 2)
     train(data, recipe, tmp_path / "checkpoint.pt", resume=True)
-    assert begun == [0, 60 + 2 * 16]
+    assert begun == [0, 60 + 2 * 15]
 
 
 def test_a_resume_without_a_checkpoint_is_refused(data: Data, recipe: Recipe, tmp_path: Path) -> None:

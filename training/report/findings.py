@@ -11,7 +11,6 @@ from training.report.runs import Result
 MOST_BARS = 30  # best classes, and worst ones, where there are more than twice as many
 MOST_CONFUSIONS = 12
 FEW = 12  # classes, whose matrix fits a telephone
-MOST_MISTAKES = 48
 
 
 def classes(result: Result) -> str:
@@ -90,7 +89,7 @@ def mistakes(result: Result) -> str:
         return section("Surest mistakes", "<p>None: every test picture was recognised.</p>")
     items = []
     listed = zip(result.images, result.mistakes, strict=True)
-    for image, (truth, predicted, confidence) in list(listed)[:MOST_MISTAKES]:
+    for image, (truth, predicted, confidence) in listed:
         true, taken = result.labels[truth], result.labels[predicted]
         picture = draw_picture(image, f"a picture of {true}")
         items.append(

@@ -37,14 +37,8 @@ def headline(run: str, rows: list[Row], result: Result | None) -> str:
         ("Training speed", number(training.get("pictures_per_second"), ",.0f"), "pictures a second"),
     ]
     shown = [each for each in shown if not each[1].startswith("–")]
-    epochs, state = training.get("epochs"), ""
-    if rows and isinstance(epochs, int) and last["epoch"] < epochs:
-        state = (
-            f'<p class="state">A newer run in this folder has come to epoch {last["epoch"]}: the curves '
-            "are of that one, everything else is of the one before.</p>\n"
-        )
     title = f"{escape(str(card.get('name', run)))} <small>{escape(str(card.get('version', '')))}</small>"
-    return f"<header><h1>{title}</h1>\n{state}{tiles(shown)}</header>"
+    return f"<header><h1>{title}</h1>\n{tiles(shown)}</header>"
 
 
 def curves(rows: list[Row]) -> str:
