@@ -76,6 +76,8 @@ class Checkpoint:
 
     def read(self) -> dict[str, Any] | CheckpointError:
         """Read the file, or say why not."""
+        if not self.path.is_file():
+            return missing(self.path)
         try:
             content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             lines = zip(content["identity"].split("\n"), self.identity.split("\n"), strict=True)
@@ -88,6 +90,10 @@ class Checkpoint:
                 "start without --resume, or choose another --run-dir"
             )
         return content
+
+
+def missing(path: Path) -> CheckpointError:
+    return CheckpointError(f"nothing to resume: {path} is not there")
 
 
 def damaged(path: Path) -> CheckpointError:

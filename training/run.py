@@ -13,10 +13,10 @@ from torch import Tensor
 
 from training import card as cards
 from training import export
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, missing
 from training.data import Data, load
 from training.devices import Machine, Precision, choose_device, compute_exactly, set_up
-from training.errors import CheckpointError, DataError, Diverged, Interrupted
+from training.errors import DataError, Diverged, Interrupted
 from training.evaluate import fit_temperature, measure, predict
 from training.files import kept_to_one, set_aside
 from training.history import History, Row
@@ -67,7 +67,7 @@ def run_fit(config: FitConfig, console: Console) -> None:
         path = config.run_dir / "checkpoint.pt"
         if processes.first:
             if config.resume == "yes" and not path.is_file():
-                raise CheckpointError(f"nothing to resume: {path} is not there")
+                raise missing(path)
             for folder in (config.models_dir, config.run_dir):
                 check_writable(folder)
         alone = kept_to_one(config.run_dir) if processes.first else nullcontext()
