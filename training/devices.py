@@ -79,7 +79,7 @@ def choose_device(name: str, processes: Processes) -> torch.device:
         name = next(kind for kind, available in there.items() if available)
     if not there[name]:
         raise DataError(f"--device {name}: torch {torch.__version__} finds none on this machine")
-    if name == "cuda" and int(os.environ.get("LOCAL_RANK", "0")) >= torch.cuda.device_count():
+    if name == "cuda" and 0 < torch.cuda.device_count() <= int(os.environ.get("LOCAL_RANK", "0")):
         raise DataError("more processes than GPUs: start torchrun with --nproc-per-node=gpu, or --device cpu")
     return torch.device(name)
 

@@ -44,6 +44,7 @@ def kept_to_one(folder: Path) -> Iterator[None]:
 
     A record lock: worker processes, which may outlive a killed run by seconds, do not inherit it.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         if fcntl:
             try:

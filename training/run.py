@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -60,42 +60,32 @@ class FitConfig:
 
 def run_fit(config: FitConfig, console: Console) -> None:
     """Train, measure and export, alone or with the processes that torchrun started."""
-    with joined() as processes:
+    with joined() as processes, ExitStack() as alone:
         device = choose_device(config.device, processes)
         machine = set_up(device, config.precision, processes, compiled=config.compiled)
         console.quiet = not processes.first
-        path = config.run_dir / "checkpoint.pt"
         if processes.first:
-            if config.resume == "yes" and not path.is_file():
-                raise missing(path)
-            for folder in (config.models_dir, config.run_dir):
-                check_writable(folder)
-        alone = kept_to_one(config.run_dir) if processes.first else nullcontext()
-        with alone:
-            run_with(config, machine, console)
-
-
-def run_with(config: FitConfig, machine: Machine, console: Console) -> None:
-    """Train, measure and export; this process has its place and its folders."""
-    processes, device = machine.processes, machine.device
-    with console.status(f"reading {config.data}"):
-        whole = load_in_turn(config, machine)
-    say_data(whole, console)
-    data, calibration = hold_for_calibration(whole, config.recipe.calibration, config.seed)
-    recipe = adapt(config.recipe, data, console)
-    data = replace(data, train=data.train.to(device), test=data.test.to(device))
-    classifier, history = train(config, recipe, data, machine, console)
-    deployed = classifier.deployable()
-    compute_exactly()
-    if calibration:
-        calibrate(deployed, calibration.to(device), len(data.labels), processes, console)
-    elif recipe.calibration:
-        console.print("too few pictures to hold any out for a temperature: it stays 1", soft_wrap=True)
-    logits = predict(deployed, data.test, len(data.labels), processes)
-    if processes.first:
-        held = len(calibration) if calibration else 0
-        card = describe(config, recipe, history, machine, deployed, held, whole, logits)
-        write_model(config, card, deployed, data.test, logits, console)
+            check_places(config)
+        with console.status(f"reading {config.data}"):
+            whole = load_in_turn(config, machine)
+        say_data(whole, console)
+        if processes.first:
+            alone.enter_context(kept_to_one(config.run_dir))
+        data, calibration = hold_for_calibration(whole, config.recipe.calibration, config.seed)
+        recipe = adapt(config.recipe, data, console)
+        data = replace(data, train=data.train.to(device), test=data.test.to(device))
+        classifier, history = train(config, recipe, data, machine, console)
+        deployed = classifier.deployable()
+        compute_exactly()
+        if calibration:
+            calibrate(deployed, calibration.to(device), len(data.labels), processes, console)
+        elif recipe.calibration:
+            console.print("too few pictures to hold any out for a temperature: it stays 1", soft_wrap=True)
+        logits = predict(deployed, data.test, len(data.labels), processes)
+        if processes.first:
+            held = len(calibration) if calibration else 0
+            card = describe(config, recipe, history, machine, deployed, held, whole, logits)
+            write_model(config, card, deployed, data.test, logits, console)
 
 
 def load_in_turn(config: FitConfig, machine: Machine) -> Data:
@@ -254,14 +244,18 @@ def some_pictures(pictures: Pictures, count: int) -> Tensor:
     return next(pictures.batches([torch.arange(0, len(pictures), math.ceil(len(pictures) / count))]))
 
 
-def check_writable(folder: Path) -> None:
-    """Find out before the hours of training, not after. Raises DataError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror}") from error
+def check_places(config: FitConfig) -> None:
+    """Find out before the hours of training, not after. Raises DataError or CheckpointError."""
+    path = config.run_dir / "checkpoint.pt"
+    if config.resume == "yes" and not path.is_file():
+        raise missing(path)
+    for folder in (config.models_dir, config.run_dir):
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            raise DataError(f"cannot write to {folder}: {error.strerror}") from error
 
 
 def identity(config: FitConfig, recipe: Recipe, data: Data, *, bfloat16: bool) -> str:
