@@ -88,7 +88,6 @@ RECIPES = {
             optimiser="muon",
             schedule="triangular",
             warm_up=0.1,
-            label_smoothing=0.1,
             mirror=True,
             shift=4,
             cutout=8,

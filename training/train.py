@@ -5,13 +5,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import CrossEntropyLoss
 from torch.nn.parallel import DistributedDataParallel
 
-from training.batches import Batches
+from training.batches import Batches, shrink
 from training.checkpoint import Checkpoint, Optimisers, State
 from training.data import Data
 from training.devices import Machine
@@ -104,7 +105,9 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
             seconds = time.monotonic() - sitting
             mean, accuracy = (processes.sum(meter[:3])[:2] / meter[2]).tolist()
             check_finite(mean, f"in epoch {epoch + 1}")
-            logits = predict(classifier.eval(), data.test, len(data.labels), processes)
+            side = recipe.side(((epoch + 1) * len(batches) - 1) / total, classifier.size)
+            seen = partial(see, classifier.eval(), side)
+            logits = predict(seen, data.test, len(data.labels), processes)
             tested = measure(logits, data.test.labels.cpu(), data.labels)
             row: Row = {
                 "epoch": epoch + 1,
@@ -131,6 +134,12 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
             if epoch + 1 < recipe.epochs and processes.any(stopped()):
                 raise Interrupted(f"stopped after epoch {epoch + 1}")
     return state.seconds
+
+
+def see(classifier: Classifier, side: int, images: Tensor) -> Tensor:
+    """Classify pictures at the size that the network is being trained on."""
+    logits: Tensor = classifier(shrink(images, side))
+    return logits
 
 
 def set_rates(optimisers: Optimisers, factor: float) -> None:
