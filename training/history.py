@@ -4,7 +4,6 @@ import json
 import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 Row = dict[str, Any]  # of one epoch; the names are in docs/training.md
@@ -56,12 +55,7 @@ class History:
     def __enter__(self) -> "History":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self.events:
             # Where a disk is full it fails like everything else: what failed first is what is told.
             with suppress(OSError) if error else nullcontext():
