@@ -15,10 +15,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partialmethod
 from pathlib import Path
 from unittest import mock
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -26,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training import data as datasets
 from training import residual
-from training.batches import Batch, Batches, shrink
+from training.batches import Batches, shrink
 from training.checkpoint import Checkpoint
 from training.data import Data
 from training.devices import Machine
@@ -78,8 +80,10 @@ def resnet_rows(epochs: int) -> dict[str, Recipe]:
     return {
         "base": base,
         "label smoothing 0.1": replace(base, label_smoothing=0.1),
-        "mirror by turns": replace(base, mirror=False),
+        "mirror at random": base,
         "colour jitter": base,
+        "zoom": base,
+        "zoom and rotation": base,
         "no cutout": replace(base, cutout=0),
         "cutout 12": replace(base, cutout=12),
         "no mirror": replace(base, mirror=False),
@@ -108,19 +112,16 @@ def no_whitening(network: nn.Module, _: Tensor) -> None:
     network.stem.weight.requires_grad_(True)
 
 
-def by_turns(batches: Batches, epoch: int, *rest: object) -> Iterator[Batch]:
-    """Mirror every picture in every other epoch, in place: half of them in this, half in the next."""
-    images, labels = batches.pictures.images, batches.pictures.labels
-    flipped = torch.rand(len(labels), generator=torch.Generator().manual_seed(batches.seed)) < 0.5
-    flipped = flipped if epoch == 0 else torch.ones_like(flipped)
-    images[flipped] = images[flipped].flip(3)
-    yield from epoch_of(batches, epoch, *rest)
+def at_random(batches: Batches, _: int, chosen: Tensor) -> Tensor:
+    return torch.rand(len(chosen), generator=batches.generator) < 0.5
 
 
-def jitter(batches: Batches, images: Tensor, count: int) -> Tensor:
+def jitter(batches: Batches, images: Tensor, mirrored: Tensor) -> Tensor:
     """Change contrast, brightness and saturation at random, besides."""
-    contrast, brightness, saturation = torch.rand(3, count, 1, 1, 1, generator=batches.generator) - 0.5
-    values = augment_of(batches, images, count).float()
+    contrast, brightness, saturation = (
+        torch.rand(3, len(mirrored), 1, 1, 1, generator=batches.generator) - 0.5
+    )
+    values = augment_of(batches, images, mirrored).float()
     grey = values.mean(1, keepdim=True)
     values = grey + (values - grey) * (1 + 0.8 * saturation)
     mean = values.mean((1, 2, 3), keepdim=True)
@@ -128,13 +129,30 @@ def jitter(batches: Batches, images: Tensor, count: int) -> Tensor:
     return values.clamp(0, 255).round().to(torch.uint8)
 
 
-epoch_of, augment_of = Batches.epoch, Batches.augment
+def turn(batches: Batches, images: Tensor, mirrored: Tensor, degrees: float = 0) -> Tensor:
+    """Zoom by up to a sixth and rotate by up to so many degrees, besides."""
+    zoom, angle = torch.rand(2, len(mirrored), generator=batches.generator) * 2 - 1
+    zoom, angle = (1 / 6 * zoom).exp(), math.radians(degrees) * angle
+    straight = torch.zeros_like(zoom)
+    rows = (
+        (zoom * angle.cos(), -zoom * angle.sin(), straight),
+        (zoom * angle.sin(), zoom * angle.cos(), straight),
+    )
+    places = torch.stack([torch.stack(row, 1) for row in rows], 1)
+    grid = F.affine_grid(places, list(images.shape), align_corners=False)
+    turned = F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+    return augment_of(batches, turned.round().to(torch.uint8), mirrored)
+
+
+augment_of = Batches.augment
 
 PATCHES: dict[str, Callable[[], object]] = {
     "first layer trained, not whitened": lambda: mock.patch.object(residual.ResNet, "whiten", no_whitening),
     "no identity start": lambda: mock.patch.object(nn.init, "dirac_"),
-    "mirror by turns": lambda: mock.patch.object(Batches, "epoch", by_turns),
+    "mirror at random": lambda: mock.patch.object(Batches, "mirrored", at_random),
     "colour jitter": lambda: mock.patch.object(Batches, "augment", jitter),
+    "zoom": lambda: mock.patch.object(Batches, "augment", turn),
+    "zoom and rotation": lambda: mock.patch.object(Batches, "augment", partialmethod(turn, degrees=12)),
     "half as wide again": lambda: mock.patch.object(residual, "WIDTHS", (16, 64, 64)),
     "twice as wide": lambda: mock.patch.object(residual, "WIDTHS", (64, 256, 256)),
     "ReLU": lambda: mock.patch.object(nn, "GELU", nn.ReLU),

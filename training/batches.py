@@ -50,6 +50,7 @@ class Batches:
         labels = pictures.labels.cpu()
         self.weights = torch.ones(len(labels)) if weights is None else weights.cpu()[labels]
         self.generator = torch.Generator()
+        self.mirrored_first = torch.rand(len(labels), generator=self.generator.manual_seed(seed)) < 0.5
         if len(pictures) // len(self) < processes.count:
             raise DataError(
                 f"{len(pictures):,} pictures in {len(self):,} batches leave some of {processes.count} "
@@ -74,7 +75,7 @@ class Batches:
         total = len(self) * self.recipe.epochs
         for index, images in enumerate(self.pictures.batches(mine), start):
             chosen, own = whole[index - start], mine[index - start]
-            augmented = self.augment(images, len(chosen))
+            augmented = self.augment(images, self.mirrored(epoch, chosen))
             side = self.recipe.side((epoch * len(self) + index) / total, images.shape[-1])
             labels = self.pictures.labels[own.to(images.device)]
             yield Batch(shrink(augmented, side), labels, self.share(own, chosen))
@@ -83,9 +84,17 @@ class Batches:
         """Weigh this process's part of a batch."""
         return self.processes.count * (self.weights[own].sum() / self.weights[chosen].sum()).item()
 
-    def augment(self, images: Tensor, count: int) -> Tensor:
-        """Shift, mirror and cut at random: uint8 B×C×S×S, this process's part of `count` -> the same."""
-        recipe, size = self.recipe, images.shape[-1]
+    def mirrored(self, epoch: int, chosen: Tensor) -> Tensor:
+        """Say which of the chosen pictures are seen mirrored: half in one epoch, the others in the next.
+
+        By turns rather than at random: so every picture is seen both ways in two epochs. Source: Jordan
+        2024, "94% on CIFAR-10 in 3.29 seconds".
+        """
+        return self.mirrored_first[chosen] ^ bool(epoch % 2)
+
+    def augment(self, images: Tensor, mirrored: Tensor) -> Tensor:
+        """Shift and cut at random, mirror what is `mirrored`: uint8 B×C×S×S, this process's -> the same."""
+        recipe, size, count = self.recipe, images.shape[-1], len(mirrored)
         most, hole = (round(pixels * size / SHIFTS_OF) for pixels in (recipe.shift, recipe.cutout))
         device, part = images.device, self.processes.part
         steps = torch.arange(size)
@@ -93,8 +102,7 @@ class Batches:
             shifts = torch.randint(0, 2 * most + 1, (2, count, 1), generator=self.generator)
             rows, columns = steps + shifts[0], steps.expand(count, -1)
             if recipe.mirror:
-                mirrored = torch.rand(count, 1, generator=self.generator) < 0.5
-                columns = torch.where(mirrored, columns.flip(1), columns)
+                columns = torch.where(mirrored[:, None], columns.flip(1), columns)
             columns = columns + shifts[1]
             padded = F.pad(images, (most,) * 4, mode="reflect") if most else images
             images = padded[

@@ -23,7 +23,7 @@ class Recipe:
     nesterov: bool = False
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    mirror: bool = False  # flip half of the pictures left to right
+    mirror: bool = False  # flip half of the pictures left to right, the others in the next epoch
     shift: int = 0  # move pictures by up to so many pixels of 32, edges reflected
     cutout: int = 0  # grey out a square of so many pixels of 32, 0: none
     first_size: float = 1.0  # of the pictures' side, at the start; they grow to full size

@@ -92,14 +92,31 @@ def test_without_augmentation_pictures_come_unchanged(noise: PictureSet, plain: 
 
 
 def test_mirroring_gives_a_picture_or_its_mirror_image(noise: PictureSet, plain: Recipe) -> None:
+    batches = Batches(noise, replace(plain, mirror=True), seed=0)
     mirrored = 0
-    for images, labels in Batches(noise, replace(plain, mirror=True), seed=0).epoch(0):
+    for images, labels in batches.epoch(0):
         for image, number in zip(images, labels, strict=True):
             original = noise.images[number]
             is_mirrored = torch.equal(image, original.flip(2))
             assert is_mirrored or torch.equal(image, original)
             mirrored += is_mirrored
     assert mirrored / COUNT == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_one_epoch_mirrors_the_next_does_not(noise: PictureSet, plain: Recipe) -> None:
+    batches = Batches(noise, replace(plain, mirror=True), seed=0)
+
+    def mirrored(epoch: int) -> set[int]:
+        return {
+            label.item()
+            for images, labels in batches.epoch(epoch)
+            for image, label in zip(images, labels, strict=True)
+            if torch.equal(image, noise.images[label].flip(2))
+        }
+
+    assert mirrored(0) | mirrored(1) == set(range(COUNT))
+    assert not mirrored(0) & mirrored(1)
+    assert mirrored(2) == mirrored(0)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
