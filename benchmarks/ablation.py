@@ -27,7 +27,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training import data as datasets
-from training import residual
+from training import recipes, residual
 from training.batches import Batches, shrink
 from training.checkpoint import Checkpoint
 from training.data import Data
@@ -92,6 +92,7 @@ def resnet_rows(epochs: int) -> dict[str, Recipe]:
         f"full size at once, {round(epochs * 0.74)} epochs": replace(
             base, first_size=1.0, epochs=round(epochs * 0.74)
         ),
+        f"growing longer, {round(epochs * 1.18)} epochs": replace(base, epochs=round(epochs * 1.18)),
         "first layer trained, not whitened": base,
         "no identity start": base,
         "ReLU": base,
@@ -147,6 +148,7 @@ def turn(batches: Batches, images: Tensor, mirrored: Tensor, degrees: float = 0)
 augment_of = Batches.augment
 
 PATCHES: dict[str, Callable[[], object]] = {
+    "growing longer, 26 epochs": lambda: mock.patch.object(recipes, "GROWN", 0.9),
     "first layer trained, not whitened": lambda: mock.patch.object(residual.ResNet, "whiten", no_whitening),
     "no identity start": lambda: mock.patch.object(nn.init, "dirac_"),
     "mirror at random": lambda: mock.patch.object(Batches, "mirrored", at_random),
