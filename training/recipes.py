@@ -81,9 +81,9 @@ RECIPES = {
         # For networks with batch normalisation that take pictures of any size.
         Recipe(
             name="modern",
-            epochs=22,
+            epochs=23,
             batch_size=500,
-            learning_rate=0.1,
+            learning_rate=0.2,
             momentum=0.6,
             optimiser="muon",
             schedule="triangular",
