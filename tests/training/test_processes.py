@@ -115,6 +115,8 @@ def test_a_killed_process_is_started_anew_and_the_run_goes_on(pictures: Path, tm
         "30",
         "--batch-size",
         "8",
+        "--learning-rate",
+        "0.01",  # as small batches need it
     )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
