@@ -92,10 +92,8 @@ def resnet_rows(epochs: int) -> dict[str, Recipe]:
         "no mirror": replace(base, mirror=False),
         "shift 2": replace(base, shift=2),
         # As long as the base takes: small pictures cost less.
-        f"full size at once, {round(epochs * 0.74)} epochs": replace(
-            base, first_size=1.0, epochs=round(epochs * 0.74)
-        ),
-        f"growing longer, {round(epochs * 1.18)} epochs": replace(base, epochs=round(epochs * 1.18)),
+        "full size at once, fewer epochs": replace(base, first_size=1.0, epochs=round(epochs * 0.74)),
+        "growing longer, more epochs": replace(base, epochs=round(epochs * 1.18)),
         "first layer trained, not whitened": base,
         "no identity start": base,
         "ReLU": base,
@@ -152,7 +150,7 @@ def turn(batches: Batches, images: Tensor, mirrored: Tensor, degrees: float = 0)
 augment_of = Batches.augment
 
 PATCHES: dict[str, Callable[[], object]] = {
-    "growing longer, 26 epochs": lambda: mock.patch.object(recipes, "GROWN", 0.9),
+    "growing longer, more epochs": lambda: mock.patch.object(recipes, "GROWN", 0.9),
     "first layer trained, not whitened": lambda: mock.patch.object(residual.ResNet, "whiten", no_whitening),
     "no identity start": lambda: mock.patch.object(nn.init, "dirac_"),
     "mirror at random": lambda: mock.patch.object(Batches, "mirrored", at_random),
@@ -199,9 +197,9 @@ def averaging(classifier: Classifier) -> Iterator[AveragedModel]:
 
 def calibrated(logits: Tensor, truth: Tensor) -> Tensor:
     """Divide either half of the logits by the temperature of the other."""
-    halves = [(logits[part::2], truth[part::2]) for part in (0, 1)]
+    temperatures = [fit_temperature(logits[part::2], truth[part::2]) for part in (0, 1)]
     for part in (0, 1):
-        logits[part::2] /= fit_temperature(*halves[1 - part])
+        logits[part::2] /= temperatures[1 - part]
     return logits
 
 
@@ -216,7 +214,7 @@ def run(name: str, network: str, recipe: Recipe, data: Data, seed: int) -> list[
         History(Path(folder)) as history,
         ExitStack() as stack,
     ):
-        classifier = build(network, len(data.labels))
+        classifier = build(network, len(data.labels), size=data.train.images.shape[-1])
         classifier.initialise(data.train.images[:5000])
         average = stack.enter_context(averaging(classifier)) if name == "weight averaging" else None
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", "ablation")

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 try:
+    import torch
     from rich.console import Console
 
     from training.benchmark import run_benchmark
@@ -33,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         COMMANDS[options.command](options)
     except (TrainingError, OSError) as error:
         complaints.print(f"error: {shown(str(error))}", style="red", soft_wrap=True)
+        return 2
+    except torch.OutOfMemoryError as error:
+        complaints.print(f"error: {error} Lower --batch-size or --size.", style="red", soft_wrap=True)
         return 2
     except Interrupted as error:
         complaints.print(f"interrupted: {error}", soft_wrap=True)

@@ -58,14 +58,18 @@ def load(
     `test`; `mirror` is an address to fetch named sets from; a part of a folder that would take more than
     `memory` bytes stays in its files. Raises DataError.
     """
+    check_source(source)
     if source in named.NAMES:
         return load_named(source, data_dir, prepare, mirror)
-    folder = Path(source)
-    if not source or not folder.is_dir():
+    return load_folder(Path(source), prepare, seed, memory)
+
+
+def check_source(source: str) -> None:
+    """Refuse what is neither a name nor a folder. Raises DataError."""
+    if source not in named.NAMES and not (source and Path(source).is_dir()):
         raise DataError(
             f"--data {source}: neither a data set's name ({', '.join(named.NAMES)}) nor a folder of pictures"
         )
-    return load_folder(folder, prepare, seed, memory)
 
 
 def load_named(name: str, data_dir: Path, prepare: Prepare, mirror: str | None) -> Data:
@@ -81,8 +85,11 @@ def load_named(name: str, data_dir: Path, prepare: Prepare, mirror: str | None) 
 
 def prepared(pixels: NDArray[np.uint8], targets: NDArray[np.int64], prepare: Prepare) -> PictureSet:
     """Turn a uint8 N×H×W×C array into a prepared set."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-    return PictureSet(torch.stack([prepare(image) for image in images]), torch.from_numpy(targets))
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    whole = torch.empty(len(images), *prepare(images[0].contiguous()).shape, dtype=torch.uint8)
+    for index, image in enumerate(images):
+        whole[index] = prepare(image.contiguous())
+    return PictureSet(whole, torch.from_numpy(targets))
 
 
 def load_folder(folder: Path, prepare: Prepare, seed: int, memory: int) -> Data:

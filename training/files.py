@@ -1,5 +1,6 @@
 """Write a file whole or not at all; keep a folder to one run."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,9 @@ def kept_to_one(folder: Path) -> Iterator[None]:
         if fcntl:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise DataError(
-                    f"another run is going on in {folder}: wait for it, or choose another --run-dir"
-                ) from error
+            except OSError as error:  # anything else: a file system without locks
+                if error.errno in {errno.EACCES, errno.EAGAIN}:
+                    raise DataError(
+                        f"another run is going on in {folder}: wait for it, or choose another --run-dir"
+                    ) from error
         yield

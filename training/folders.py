@@ -1,5 +1,6 @@
 """A folder of pictures, a class a folder: which files there are, and their pixels."""
 
+import math
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -160,7 +161,7 @@ def read_folder(files: ClassFolder, see: Callable[[Tensor], None], memory: int) 
     labels = torch.tensor([files.samples[index][1] for index in kept], dtype=torch.int64)
     if in_memory:
         return PictureSet(images[: len(kept)], labels), skipped
-    return FileSet(files, torch.tensor(kept), labels), skipped
+    return FileSet(files, torch.tensor(kept), labels, math.prod(images.shape[1:])), skipped
 
 
 def read_ahead(files: ClassFolder) -> Iterator[Tensor | str]:

@@ -39,6 +39,7 @@ def lenet(classes: int, channels: int, size: int) -> nn.Sequential:
 
 NETWORKS: dict[str, Callable[[int, int, int], nn.Module]] = {"lenet": lenet, "resnet": ResNet}
 SMALLEST, LARGEST = 32, 224  # S
+PICTURES_AT_ONCE = 50  # of 224×224, their patches take 37 MB each
 
 
 class Classifier(nn.Module):
@@ -62,7 +63,8 @@ class Classifier(nn.Module):
     def initialise(self, images: Tensor) -> None:
         """Let the network start from what pictures look like, if it can: uint8 N×C×S×S, 0..255."""
         if isinstance(self.network, ResNet):
-            self.network.whiten(images.to(torch.float32) / 127.5 - 1.0)
+            pieces = images.split(PICTURES_AT_ONCE)
+            self.network.whiten(piece.to(torch.float32) / 127.5 - 1.0 for piece in pieces)
 
     def deployable(self) -> "Classifier":
         """Copy it as it is to be served: the same pictures, the same logits up to rounding."""

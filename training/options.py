@@ -79,7 +79,7 @@ def add_data_options(command: argparse.ArgumentParser, *, required: bool) -> Non
         "--memory",
         type=positive_real,
         metavar="GB",
-        help="read larger folders from their files as the run goes (default: a third of this machine's)",
+        help="read larger folders from their files as the run goes (default: a quarter of this machine's)",
     )
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -82,20 +83,33 @@ def meet(store: Any, rank: int, count: int) -> tuple[str, bool]:
     the first process offers a name, the others sign it, and it counts once it lists a signature.
     """
     mine = uuid.uuid4().hex
-    if rank == 0:
-        again = bool(store.check(["name"]))
-        store.set("name", mine)
-        signed = [store.get(f"{mine}/{other}").decode() for other in range(1, count)]  # waits for each
-        store.set(f"{mine}/all", ",".join(signed))
-        return mine, again
+    store.set_timeout(timedelta(seconds=MEETING_S))
+    try:
+        return offer(store, mine, count) if rank == 0 else sign(store, mine, rank)
+    except dist.DistStoreError as error:
+        raise TrainingError(
+            f"the other processes did not come within {MEETING_S} s: see what they say"
+        ) from error
+
+
+def offer(store: Any, mine: str, count: int) -> tuple[str, bool]:
+    again = bool(store.check(["name"]))
+    store.set("name", mine)
+    signed = [store.get(f"{mine}/{other}").decode() for other in range(1, count)]  # waits for each
+    store.set(f"{mine}/all", ",".join(signed))
+    return mine, again
+
+
+def sign(store: Any, mine: str, rank: int) -> tuple[str, bool]:
+    name = store.get("name").decode()  # waits for the first name ever; what follows, for the newest
     until = time.monotonic() + MEETING_S
     while time.monotonic() < until:
-        name = store.get("name").decode()
         store.set(f"{name}/{rank}", mine)
         time.sleep(0.1)
         if store.check([f"{name}/all"]) and mine in store.get(f"{name}/all").decode():
-            return str(name), False
-    raise TrainingError(f"the other processes did not come within {MEETING_S} s: see what they say")
+            return name, False
+        name = store.get("name").decode()
+    raise dist.DistStoreError("none of the names that were offered counts")
 
 
 def restarts() -> int:

@@ -29,8 +29,8 @@ class Recipe:
     first_size: float = 1.0  # of the pictures' side, at the start; they grow to full size
     class_weights: Literal["none", "balanced"] = "none"
     calibration: float = 0.0  # part of the training pictures held out to fit the temperature
-    least_batches: int = 0  # a small set gets more epochs, in smaller batches, …
-    least_batch: int = 16  # … but none smaller than this
+    least_batch: int = 0  # a small set gets batches of so many pictures at least; 0: of the usual size
+    least_batches: int = 0  # and more epochs, so that there are so many
     report_every: int = 0  # print the mean loss every so many batches; 0: never
 
     def factor(self, progress: float) -> float:
@@ -46,7 +46,7 @@ class Recipe:
 
     def fitted_to(self, pictures: int) -> "Recipe":
         """Give a small set at least `least_batches`: smaller batches first, then more epochs."""
-        if not self.least_batches:
+        if not self.least_batch:
             return self
         batch = min(self.batch_size, max(self.least_batch, pictures // BATCHES_AN_EPOCH))
         epochs = math.ceil(self.least_batches / math.ceil(pictures / batch))
@@ -93,6 +93,7 @@ RECIPES = {
             cutout=8,
             first_size=0.625,
             calibration=0.04,
+            least_batch=16,
             least_batches=1000,
         ),
     )

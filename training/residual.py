@@ -1,6 +1,7 @@
 """A residual network for small pictures: what one would deploy where the article's network is the lesson."""
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 WIDTHS = (64, 256, 256)
 WHITENING_EPSILON = 5e-4  # keeps directions that hardly vary (JPEG's) from being blown up to noise
-PICTURES_AT_ONCE = 50  # of 224×224, patches take 37 MB each
 MOST_DIRECTIONS = 32  # of a patch: enough for all 12 of 2×2 RGB; the weakest of larger patches are noise
 LOGIT_SCALE = 1 / 9
 
@@ -59,15 +59,15 @@ class ResNet(nn.Module):
         return logits
 
     @torch.no_grad()
-    def whiten(self, pictures: Tensor) -> None:
+    def whiten(self, pictures: Iterable[Tensor]) -> None:
         """Set the first layer to the principal directions of these pictures' patches, each also negated.
 
-        `pictures` are float32 N×C×S×S in [−1, 1]. The layer's outputs have about unit variance each
-        and are uncorrelated, which no gradient has to find first; it is not trained.
+        `pictures` come in pieces, float32 N×C×S×S in [−1, 1]. The layer's outputs have about unit variance
+        each and are uncorrelated, which no gradient has to find first; it is not trained.
         """
         patch, step, directions = self.stem.kernel_size[0], self.stem.stride[0], self.stem.out_channels // 2
         products, count = torch.zeros((), dtype=torch.float64), 0
-        for some in pictures.split(PICTURES_AT_ONCE):
+        for some in pictures:
             patches = nn.functional.unfold(some, patch, stride=step).transpose(1, 2).flatten(0, 1).double()
             products, count = products + patches.T @ patches, count + len(patches)
         variances, vectors = torch.linalg.eigh(products / count)

@@ -14,7 +14,7 @@ from torch import Tensor
 from training import card as cards
 from training import export
 from training.checkpoint import Checkpoint, missing
-from training.data import Data, load
+from training.data import Data, check_source, load
 from training.devices import Machine, Precision, choose_device, compute_exactly, set_up
 from training.errors import DataError, Diverged, Interrupted
 from training.evaluate import fit_temperature, measure, predict
@@ -64,17 +64,19 @@ def run_fit(config: FitConfig, console: Console) -> None:
         device = choose_device(config.device, processes)
         machine = set_up(device, config.precision, processes, compiled=config.compiled)
         console.quiet = not processes.first
+        resume = False
         if processes.first:
             check_places(config)
+            alone.enter_context(kept_to_one(config.run_dir))
+            resume = goes_on(config, processes, console)
+        resume = processes.share(resume)
         with console.status(f"reading {config.data}"):
             whole = load_in_turn(config, machine)
         say_data(whole, console)
-        if processes.first:
-            alone.enter_context(kept_to_one(config.run_dir))
         data, calibration = hold_for_calibration(whole, config.recipe.calibration, config.seed)
         recipe = adapt(config.recipe, data, console)
         data = replace(data, train=data.train.to(device), test=data.test.to(device))
-        classifier, history = train(config, recipe, data, machine, console)
+        classifier, history = train(config, recipe, data, machine, console, resume=resume)
         deployed = classifier.deployable()
         compute_exactly()
         if calibration:
@@ -88,12 +90,27 @@ def run_fit(config: FitConfig, console: Console) -> None:
             write_model(config, card, deployed, data.test, logits, console)
 
 
+def goes_on(config: FitConfig, processes: Processes, console: Console) -> bool:
+    """Say whether this run goes on from a checkpoint; a new one sets aside what the run before left.
+
+    Before anything that may fail: what torchrun then starts anew must not find the run before.
+    """
+    path = config.run_dir / "checkpoint.pt"
+    # torchrun starts everything anew when a process fails: then, too, the run goes on.
+    if config.resume == "yes" or (path.is_file() and (config.resume == "auto" or processes.again)):
+        return True
+    set_aside(config.run_dir / "result.pt")
+    if aside := set_aside(path):
+        console.print(f"a new run: the checkpoint that was there is now {aside}", soft_wrap=True)
+    return False
+
+
 def load_in_turn(config: FitConfig, machine: Machine) -> Data:
     """Load the data; a named set in the first process before the others, which then need not download."""
 
     def load_here() -> Data:
         prepare = Classifier(torch.nn.Identity(), config.size).prepare
-        memory = machine.memory() // 3 if config.memory is None else config.memory
+        memory = machine.memory() // 4 if config.memory is None else config.memory
         return load(config.data, config.data_dir, prepare, config.seed, mirror=config.mirror, memory=memory)
 
     if config.data not in NAMES:
@@ -119,7 +136,7 @@ def adapt(recipe: Recipe, data: Data, console: Console) -> Recipe:
 
 
 def train(
-    config: FitConfig, recipe: Recipe, data: Data, machine: Machine, console: Console
+    config: FitConfig, recipe: Recipe, data: Data, machine: Machine, console: Console, *, resume: bool
 ) -> tuple[Classifier, list[Row]]:
     """Fit a fresh network, or go on with one, and give it with the history of its epochs."""
     torch.manual_seed(config.seed)
@@ -134,13 +151,6 @@ def train(
         f"{' in bfloat16' if machine.bfloat16 else ''}; checkpoints in {config.run_dir}",
         soft_wrap=True,
     )
-    # torchrun starts everything anew when a process fails: then, too, the run goes on.
-    there = checkpoint.path.is_file() and (config.resume == "auto" or machine.processes.again)
-    resume = machine.processes.share(config.resume == "yes" or there)
-    if machine.processes.first and not resume:
-        set_aside(config.run_dir / "result.pt")
-        if aside := set_aside(checkpoint.path):
-            console.print(f"a new run: the checkpoint that was there is now {aside}", soft_wrap=True)
     with History(config.run_dir) as history, Progress(console, len(data.train), recipe.epochs) as progress:
         try:
             fit(
@@ -246,6 +256,7 @@ def some_pictures(pictures: Pictures, count: int) -> Tensor:
 
 def check_places(config: FitConfig) -> None:
     """Find out before the hours of training, not after. Raises DataError or CheckpointError."""
+    check_source(config.data)
     path = config.run_dir / "checkpoint.pt"
     if config.resume == "yes" and not path.is_file():
         raise missing(path)

@@ -1,5 +1,7 @@
 """Labelled pictures, in memory or read from their files again and again, behind one interface."""
 
+import shutil
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from training.errors import DataError
+
+READ_AHEAD = 2  # batches a worker
 
 
 class Pictures(Protocol):
@@ -62,6 +66,7 @@ class FileSet:
     files: Dataset[tuple[Tensor, int]]
     indices: Tensor  # int64 N: which of `files`
     labels: Tensor
+    bytes_each: int  # once prepared
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,26 +76,50 @@ class FileSet:
 
     def part(self, chosen: Tensor) -> "FileSet":
         where = chosen.to(self.labels.device)
-        return FileSet(self.files, self.indices[chosen.cpu()], self.labels[where])
+        return replace(self, indices=self.indices[chosen.cpu()], labels=self.labels[where])
 
     def batches(self, chosen: Iterable[Tensor]) -> Iterator[Tensor]:
         device = self.labels.device
+        wanted = [self.indices[indices.cpu()].tolist() for indices in chosen]
+        most = max(map(len, wanted), default=0) * self.bytes_each
         # Only a forked worker can share `prepare` of a TorchScript file; where forking is not safe (macOS,
         # beside MPS) or not known, this process decodes.
-        forks = sys.platform == "linux"
+        count = workers(most) if sys.platform == "linux" else 0
         loader = DataLoader(
             self.files,
-            batch_sampler=[self.indices[indices.cpu()].tolist() for indices in chosen],
-            num_workers=torch.get_num_threads() if forks else 0,
-            multiprocessing_context="fork" if forks else None,
+            batch_sampler=wanted,
+            num_workers=count,
+            multiprocessing_context="fork" if count else None,
             collate_fn=stack,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # or it would draw from the global one, and a resume differ
+            prefetch_factor=READ_AHEAD if count else None,
+            worker_init_fn=leave_signals,
         )
-        for images in loader:
-            if isinstance(images, str):
-                raise DataError(f"{images}: this picture could be read when the run began, and now cannot")
-            yield images.to(device, non_blocking=True)
+        try:
+            for images in loader:
+                if isinstance(images, str):
+                    raise DataError(
+                        f"{images}: this picture could be read when the run began, and now cannot"
+                    )
+                yield images.to(device, non_blocking=True)
+        except RuntimeError as error:  # a worker was killed: for want of memory, most often
+            raise DataError(f"reading pictures failed: {error}") from error
+
+
+def workers(batch_bytes: int) -> int:
+    """Give as many workers as there are threads, if what they read ahead fits what processes may share."""
+    try:
+        room = shutil.disk_usage("/dev/shm").free  # noqa: S108
+    except OSError:
+        return torch.get_num_threads()
+    return min(torch.get_num_threads(), room // 2 // (READ_AHEAD * max(1, batch_bytes)))
+
+
+def leave_signals(_: int) -> None:
+    """Let a worker outlive Ctrl-C and SIGTERM, which go to the whole group: its run ends it, once saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def stack(items: list[tuple[Tensor, int]]) -> Tensor | str:
