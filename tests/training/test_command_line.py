@@ -465,6 +465,7 @@ def test_what_the_system_refuses_is_said_in_a_sentence(run: Run, monkeypatch: py
         raise PermissionError(13, "Permission denied", "pets/locked")
 
     monkeypatch.setattr(runs, "load", load)
+    Path("pets").mkdir()
     status, _, err = run("fit", "--data", "pets")
     assert status == 2
     assert "Permission denied: 'pets/locked'" in assert_a_sentence(err)
