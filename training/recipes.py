@@ -81,9 +81,9 @@ RECIPES = {
         # For networks with batch normalisation that take pictures of any size.
         Recipe(
             name="modern",
-            epochs=23,
+            epochs=22,
             batch_size=500,
-            learning_rate=0.2,
+            learning_rate=0.1,
             momentum=0.6,
             optimiser="muon",
             schedule="triangular",
@@ -92,7 +92,7 @@ RECIPES = {
             shift=4,
             cutout=8,
             first_size=0.625,
-            calibration=0.04,
+            calibration=0.02,
             least_batch=16,
             least_batches=1000,
         ),
