@@ -38,6 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     except torch.OutOfMemoryError as error:
         complaints.print(f"error: {error} Lower --batch-size or --size.", style="red", soft_wrap=True)
         return 2
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        # Killed, for want of memory most often; torch says so wherever this process is just then.
+        complaints.print(f"error: reading pictures failed: {error}", style="red", soft_wrap=True)
+        return 2
     except Interrupted as error:
         complaints.print(f"interrupted: {error}", soft_wrap=True)
         return 130

@@ -47,28 +47,26 @@ def describe_model(
     machine: Machine,
     classifier: Classifier,
     calibration_pictures: int,
-    data: Data,
+    data: dict[str, Any],
     metrics: Metrics,
-    note: str,
     command: str,
 ) -> dict[str, Any]:
-    """Make `model.json`, as the contract has it. `command` is how the run is repeated."""
+    """Make `model.json`, as the contract has it; `command` is how the run is repeated."""
     size = {"height": classifier.size, "width": classifier.size, "channels": 3}
-    described = describe_data(data, note)
     last = history[-1]
     return {
         "schema": 1,
         "name": name,
         "version": version,
-        "labels": list(data.labels),
+        "labels": list(metrics.per_class_accuracy),
         "input": size,
-        "metrics": metrics.as_json() | {"data": described},
+        "metrics": metrics.as_json() | {"data": data},
         "training": {
             "network": network,
             "recipe": asdict(recipe),
             "seed": seed,
             "epochs": recipe.epochs,
-            "data": described,
+            "data": data,
             "temperature": round(classifier.temperature, 4),
             "calibration_pictures": calibration_pictures,
             "device": machine.name(),

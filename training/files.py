@@ -1,17 +1,15 @@
 """Write a file whole or not at all; keep a folder to one run."""
 
 import errno
+import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from training.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover  (Windows)
-    fcntl = None  # type: ignore[assignment]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -40,19 +38,25 @@ def set_aside(path: Path) -> Path | None:
 
 
 @contextmanager
-def kept_to_one(folder: Path) -> Iterator[None]:
-    """Let no other process use `folder` so; one that dies gives it free. Raises DataError.
+def kept_to_one(folder: Path, patience_s: float = 0) -> Iterator[None]:
+    """Let no other process use `folder` so; one that dies gives it free. Raises DataError after `patience_s`.
 
     A record lock: worker processes, which may outlive a killed run by seconds, do not inherit it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        if fcntl:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:  # anything else: a file system without locks
-                if error.errno in {errno.EACCES, errno.EAGAIN}:
-                    raise DataError(
-                        f"another run is going on in {folder}: wait for it, or choose another --run-dir"
-                    ) from error
+        until = time.monotonic() + patience_s
+        while is_locked(file) and time.monotonic() < until:
+            time.sleep(1)
+        if is_locked(file):
+            raise DataError(f"another run is going on in {folder}: wait for it, or choose another --run-dir")
         yield
+
+
+def is_locked(file: TextIO) -> bool:
+    """Lock a file, unless another process has."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # any other: a file system without locks
+        return error.errno in {errno.EACCES, errno.EAGAIN}
+    return False

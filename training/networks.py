@@ -39,7 +39,7 @@ def lenet(classes: int, channels: int, size: int) -> nn.Sequential:
 
 NETWORKS: dict[str, Callable[[int, int, int], nn.Module]] = {"lenet": lenet, "resnet": ResNet}
 SMALLEST, LARGEST = 32, 224  # S
-PICTURES_AT_ONCE = 50  # of 224×224, their patches take 37 MB each
+PICTURES_AT_ONCE = 50  # of 224×224, the double-precision patches of each take 5 MB
 
 
 class Classifier(nn.Module):

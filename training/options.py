@@ -16,7 +16,9 @@ MOST = 1_000_000_000
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    top = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="python -m training", description="Fit a CNN and export it for the service."
+    )
     commands = top.add_subparsers(dest="command", required=True)
     fitting = commands.add_parser("fit", help="train a network and export it")
     add_fit_options(fitting)

@@ -83,6 +83,7 @@ def meet(store: Any, rank: int, count: int) -> tuple[str, bool]:
     the first process offers a name, the others sign it, and it counts once it lists a signature.
     """
     mine = uuid.uuid4().hex
+    usual = store.timeout
     store.set_timeout(timedelta(seconds=MEETING_S))
     try:
         return offer(store, mine, count) if rank == 0 else sign(store, mine, rank)
@@ -90,6 +91,8 @@ def meet(store: Any, rank: int, count: int) -> tuple[str, bool]:
         raise TrainingError(
             f"the other processes did not come within {MEETING_S} s: see what they say"
         ) from error
+    finally:
+        store.set_timeout(usual)
 
 
 def offer(store: Any, mine: str, count: int) -> tuple[str, bool]:

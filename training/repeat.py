@@ -23,7 +23,7 @@ def run_evaluate(
         split_seed, fingerprint = card["training"]["seed"], card["metrics"]["data"]["fingerprint"]
     except (KeyError, TypeError) as error:
         raise ArtefactError(f"{path}: its {export.EXTRA} is not one of this tool: {error}") from error
-    most = memory or Machine().memory() // 3
+    most = Machine().memory() // 4 if memory is None else memory
     with console.status(f"reading {source}"):
         data = load(source, data_dir, module.prepare, split_seed, mirror=mirror, memory=most)
     say_data(data, console)

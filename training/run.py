@@ -31,7 +31,9 @@ from training.sets import Pictures
 from training.train import fit
 
 WHITENED_ON = 5000  # pictures
+LEASE_S = 120  # a shared disk may keep the lock of a machine that was lost for so long
 LEAST_CALIBRATION = 100  # pictures: fewer say nothing about a temperature
+MOST_CALIBRATION = 0.04  # of the training pictures: more are missed
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,17 @@ def run_fit(config: FitConfig, console: Console) -> None:
         resume = False
         if processes.first:
             check_places(config)
-            alone.enter_context(kept_to_one(config.run_dir))
+            alone.enter_context(kept_to_one(config.run_dir, LEASE_S if processes.count > 1 else 0))
             resume = goes_on(config, processes, console)
         resume = processes.share(resume)
         with console.status(f"reading {config.data}"):
             whole = load_in_turn(config, machine)
+        if processes.share(whole.fingerprint) != whole.fingerprint:
+            raise DataError(f"{config.data} holds other pictures here than where the first process reads")
         say_data(whole, console)
+        described = cards.describe_data(whole, config.note)
         data, calibration = hold_for_calibration(whole, config.recipe.calibration, config.seed)
+        del whole  # its training pictures are in one of these two now
         recipe = adapt(config.recipe, data, console)
         data = replace(data, train=data.train.to(device), test=data.test.to(device))
         classifier, history = train(config, recipe, data, machine, console, resume=resume)
@@ -86,7 +92,7 @@ def run_fit(config: FitConfig, console: Console) -> None:
         logits = predict(deployed, data.test, len(data.labels), processes)
         if processes.first:
             held = len(calibration) if calibration else 0
-            card = describe(config, recipe, history, machine, deployed, held, whole, logits)
+            card = describe(config, recipe, history, machine, deployed, held, described, data, logits)
             write_model(config, card, deployed, data.test, logits, console)
 
 
@@ -194,6 +200,7 @@ def describe(
     machine: Machine,
     deployed: Classifier,
     held: int,
+    described: dict[str, Any],
     data: Data,
     logits: Tensor,
 ) -> dict[str, Any]:
@@ -208,9 +215,8 @@ def describe(
         machine,
         deployed,
         held,
-        data,
+        described,
         measure(logits, data.test.labels.cpu(), data.labels),
-        config.note,
         config.command,
     )
 
@@ -240,11 +246,13 @@ def hold_for_calibration(data: Data, part: float, seed: int) -> tuple[Data, Pict
         return data, None
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
     chosen = torch.zeros(len(order), dtype=torch.bool)
-    chosen[: round(len(order) * part)] = True
+    count = max(round(len(order) * part), LEAST_CALIBRATION)
+    chosen[:count] = True
     labels = data.train.labels.cpu()
-    rare = torch.bincount(labels) < 1 / part  # a class that may have no picture to spare keeps all
+    # A class that may have no picture to spare keeps all.
+    rare = torch.bincount(labels) < len(order) / count
     chosen &= ~rare[labels[order]]
-    if chosen.sum() < LEAST_CALIBRATION:
+    if count > max(part, MOST_CALIBRATION) * len(order) or chosen.sum() < LEAST_CALIBRATION / 2:
         return data, None
     return replace(data, train=data.train.part(order[~chosen])), data.train.part(order[chosen])
 

@@ -1,5 +1,6 @@
 """Labelled pictures, in memory or read from their files again and again, behind one interface."""
 
+import os
 import shutil
 import signal
 import sys
@@ -96,15 +97,10 @@ class FileSet:
             prefetch_factor=READ_AHEAD if count else None,
             worker_init_fn=leave_signals,
         )
-        try:
-            for images in loader:
-                if isinstance(images, str):
-                    raise DataError(
-                        f"{images}: this picture could be read when the run began, and now cannot"
-                    )
-                yield images.to(device, non_blocking=True)
-        except RuntimeError as error:  # a worker was killed: for want of memory, most often
-            raise DataError(f"reading pictures failed: {error}") from error
+        for images in loader:
+            if isinstance(images, str):
+                raise DataError(f"{images}: this picture could be read when the run began, and now cannot")
+            yield images.to(device, non_blocking=True)
 
 
 def workers(batch_bytes: int) -> int:
@@ -113,6 +109,7 @@ def workers(batch_bytes: int) -> int:
         room = shutil.disk_usage("/dev/shm").free  # noqa: S108
     except OSError:
         return torch.get_num_threads()
+    room //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(torch.get_num_threads(), room // 2 // (READ_AHEAD * max(1, batch_bytes)))
 
 

@@ -531,7 +531,7 @@ def test_the_network_one_would_deploy_is_fitted_calibrated_and_written_in_half_p
     status, out, err = run("fit", *asked, "--class-weights", "balanced", "--no-mirror")
     assert (status, err) == (0, "")
     assert "resnet, recipe modern, on cpu" in out
-    temperature = re.search(r"temperature (\S+), from 101 held-out training pictures\n", out)
+    temperature = re.search(r"temperature (\S+), from 100 held-out training pictures\n", out)
     assert temperature
     assert Path("models/shapes.pt").stat().st_size < 200_000
     module, card = load_artefact(Path("models/shapes.pt"))
@@ -542,7 +542,7 @@ def test_the_network_one_would_deploy_is_fitted_calibrated_and_written_in_half_p
     assert (training["recipe"]["mirror"], training["recipe"]["class_weights"]) == (False, "balanced")
     assert card["metrics"]["accuracy"] > 0.5
     text = Path("models/shapes.md").read_text(encoding="utf-8")
-    assert "fitted on 101 of the training pictures, held out for that" in text
+    assert "fitted on 100 of the training pictures, held out for that" in text
     assert "| class weights | balanced |" in text
     assert "--class-weights balanced --no-mirror\n" in text
     assert "peak memory " in out
@@ -659,6 +659,30 @@ def test_a_new_run_does_not_show_the_result_of_the_one_before(
     assert run(*asked)[0] == 2
     assert not Path("runs/shapes-lenet/result.pt").exists()
     assert Path("runs/shapes-lenet/result.old.pt").read_bytes() == before
+
+
+def test_a_killed_worker_ends_in_a_sentence(
+    run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object, **__: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")  # as torch has it
+
+    monkeypatch.setattr(runs, "fit", fit)
+    status, _, err = run("fit", *LENET, "--data", pictures, "--device", "cpu", "--epochs", "1")
+    assert status == 2
+    assert "reading pictures failed: DataLoader worker (pid 7) is killed" in assert_a_sentence(err)
+
+
+def test_processes_that_find_different_pictures_do_not_train(
+    run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def share(_: Processes, value: object) -> object:
+        return "sha256:another" if isinstance(value, str) else value
+
+    monkeypatch.setattr(Processes, "share", share)
+    status, _, err = run("fit", *LENET, "--data", pictures, "--device", "cpu", "--epochs", "1")
+    assert status == 2
+    assert "holds other pictures here than where the first process reads" in assert_a_sentence(err)
 
 
 def test_classes_without_test_pictures_and_without_a_temperature_are_said(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training import export
-from training.card import describe_model, write_card
+from training.card import describe_data, describe_model, write_card
 from training.data import Data
 from training.devices import Machine
 from training.errors import ArtefactError
@@ -39,9 +39,8 @@ def card(classifier: Classifier, data: Data, recipe: Recipe) -> dict[str, Any]:
         Machine(),
         classifier,
         0,
-        data,
+        describe_data(data, "Drawn | by code."),
         metrics,
-        "Drawn | by code.",
         "python -m training fit --data FOLDER_OR_NAME --network lenet",
     )
 

@@ -460,7 +460,3 @@ def test_nothing_is_printed_into_a_log(world: World, capsys: pytest.CaptureFixtu
 
 def test_digits_are_not_mirrored() -> None:
     assert [name for name in NAMES if not mirrorable(name)] == ["mnist", "svhn"]
-
-
-def test_the_error_is_one_that_the_command_line_knows() -> None:
-    assert issubclass(DataError, DataError)

@@ -9,7 +9,7 @@ from training.sets import PictureSet
 
 def numbered(labels: list[int]) -> Data:
     """Make pictures whose only pixel is their number."""
-    images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None]
+    images = torch.arange(len(labels)).to(torch.uint8)[:, None, None, None]
     pictures = PictureSet(images, torch.tensor(labels))
     return Data("numbered", ("a", "b", "c"), pictures, pictures, "test", "")
 
@@ -34,6 +34,12 @@ def test_a_rare_class_keeps_all_its_pictures_to_train_on() -> None:
 def test_a_small_set_holds_nothing_out() -> None:
     data = numbered([0, 1] * 120)
     assert hold_for_calibration(data, 0.1, seed=0) == (data, None)
+
+
+def test_enough_for_a_temperature_is_held_out_where_that_is_not_too_much() -> None:
+    for count, wanted in ((2_400, None), (2_600, 100), (20_000, 400)):
+        _, held = hold_for_calibration(numbered([0, 1] * (count // 2)), 0.02, seed=0)
+        assert (held and len(held)) == wanted
 
 
 def test_some_pictures_are_from_all_over_the_set() -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from training import sets
 from training.data import Data, load
 from training.errors import DataError
 from training.networks import build
@@ -71,3 +73,15 @@ def test_a_picture_that_goes_missing_while_training_is_named(folder: Folder) -> 
     (root / "train/dog/1.png").unlink()
     with pytest.raises(DataError, match=r"train/dog/1\.png: .*and now cannot"):
         list(data.train.batches([torch.arange(6)]))
+
+
+def test_what_workers_read_ahead_fits_what_processes_may_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    def two_workers_take_it_all(_: str) -> SimpleNamespace:
+        return SimpleNamespace(free=8_000)
+
+    monkeypatch.setattr(sets.shutil, "disk_usage", two_workers_take_it_all)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    assert sets.workers(1_000) == 2
+    assert sets.workers(10_000) == 0, "this process reads by itself"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert sets.workers(1_000) == 1, "the room is the machine's"
