@@ -18,11 +18,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor
 
 from service.model import load_model
+from training import winograd
 from training.devices import keep_freed_memory, multiplies_bfloat16
 from training.export import load_artefact, quiet_deprecation, save_artefact
 from training.networks import Classifier, build
@@ -83,6 +85,16 @@ def elsewhere() -> Iterator[Callable[[], object]]:
         worker.join()
 
 
+def without_winograd(run: Callable[[], object]) -> Callable[[], object]:
+    """Give the same step with plain convolutions."""
+
+    def plainly() -> None:
+        with mock.patch.object(winograd, "pays", return_value=False):
+            run()
+
+    return plainly
+
+
 def training_variants(given_back: Callable[[], object], *, compiled: bool) -> Variants:
     base, threads = step(), torch.get_num_threads()
 
@@ -95,6 +107,7 @@ def training_variants(given_back: Callable[[], object], *, compiled: bool) -> Va
         f"base: {threads} threads, channels-last, freed memory kept": base,
         "channels first": step(channels_last=False),
         "freed memory given back": given_back,
+        "convolutions without Winograd's filtering": without_winograd(base),
         "SGD in place of Muon": step(optimiser="sgd"),
         "pictures of 20 pixels": step(side=20),
         "bfloat16": step(bfloat16=True),

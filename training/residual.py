@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from training.winograd import WinogradConv2d
+
 WIDTHS = (64, 256, 256)
 WHITENING_EPSILON = 5e-4  # keeps directions that hardly vary (JPEG's) from being blown up to noise
 MOST_DIRECTIONS = 32  # of a patch: enough for all 12 of 2×2 RGB; the weakest of larger patches are noise
@@ -112,7 +114,7 @@ class HalfLinear(nn.Linear):
 
 def convolution(channels: int, width: int) -> nn.Conv2d:
     """Make a 3×3 convolution that starts by handing its inputs through, as far as it has filters."""
-    layer = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+    layer = WinogradConv2d(channels, width, 3, padding=1, bias=False)
     nn.init.dirac_(layer.weight.data[:channels])
     return layer
 
