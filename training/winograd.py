@@ -12,8 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 TILE, SEEN = 4, 6  # outputs and inputs a side
-TILES_AT_ONCE = 64  # so that what they become stays in the processor's cache
-LEAST_CHANNELS = 64  # below, the transforms cost more than is saved
+TILES_AT_ONCE = 64  # a thread, so that what they become stays in the processor's cache
+LEAST_FILTERS = 128 * 128  # fewer, and the transforms cost more than is saved
 LEAST_USED = 0.5  # of the tiles' outputs: the rest is computed for nothing
 
 INPUT = torch.tensor(  # Bᵀ
@@ -49,12 +49,12 @@ class WinogradConv2d(nn.Conv2d):
 
 
 def pays(values: Tensor, weight: Tensor) -> bool:
-    """Say whether filtering is faster than convolving: on a CPU, many channels, tiles well filled."""
+    """Say whether filtering is faster than convolving: on a CPU, many filters, tiles well filled."""
     height, width = values.shape[2:]
     rows, columns = tiles_of(height, width)
     used = height * width / (rows * columns * TILE**2)
     plain = values.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    return plain and min(weight.shape[:2]) >= LEAST_CHANNELS and used >= LEAST_USED
+    return plain and weight.shape[:2].numel() >= LEAST_FILTERS and used >= LEAST_USED
 
 
 class Winograd(torch.autograd.Function):
@@ -99,8 +99,8 @@ def tiles_of(height: int, width: int) -> tuple[int, int]:
 
 
 def pieces(count: int, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Divide so many pictures into pieces of about TILES_AT_ONCE tiles: start and stop of each."""
-    step = max(1, TILES_AT_ONCE // (size[0] * size[1]))
+    """Divide so many pictures into pieces that stay in the cache: start and stop of each."""
+    step = max(1, TILES_AT_ONCE * torch.get_num_threads() // (size[0] * size[1]))
     return [(start, min(count, start + step)) for start in range(0, count, step)]
 
 
