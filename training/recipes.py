@@ -81,9 +81,9 @@ RECIPES = {
         # For networks with batch normalisation that take pictures of any size.
         Recipe(
             name="modern",
-            epochs=22,
+            epochs=26,
             batch_size=500,
-            learning_rate=0.1,
+            learning_rate=0.13,
             momentum=0.6,
             optimiser="muon",
             schedule="triangular",

@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.winograd import WinogradConv2d
 
-WIDTHS = (64, 256, 256)
+WIDTHS = (64, 192, 384)
 WHITENING_EPSILON = 5e-4  # keeps directions that hardly vary (JPEG's) from being blown up to noise
 MOST_DIRECTIONS = 32  # of a patch: enough for all 12 of 2×2 RGB; the weakest of larger patches are noise
 LOGIT_SCALE = 1 / 9

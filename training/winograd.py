@@ -14,7 +14,7 @@ from torch import Tensor, nn
 TILE, SEEN = 4, 6  # outputs and inputs a side
 TILES_AT_ONCE = 64  # a thread, so that what they become stays in the processor's cache
 LEAST_FILTERS = 128 * 128  # fewer, and the transforms cost more than is saved
-LEAST_USED = 0.5  # of the tiles' outputs: the rest is computed for nothing
+LEAST_USED = 0.7  # of the tiles' outputs: the rest is computed for nothing
 
 INPUT = torch.tensor(  # Bᵀ
     [
