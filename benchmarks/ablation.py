@@ -106,7 +106,7 @@ def resnet_rows(epochs: int) -> dict[str, Recipe]:
         "batch 250": replace(base, batch_size=250),
         "batch 250, peak rate 0.2": replace(base, batch_size=250, learning_rate=0.2),
         "batch 1000": replace(base, batch_size=1000),
-        "wider towards the end": base,
+        "the last two stages as wide": base,
         "half the width, more epochs": replace(base, epochs=round(epochs * 2.7)),
         "twice the width, fewer epochs": replace(base, epochs=round(epochs * 0.3)),
     }
@@ -166,9 +166,9 @@ PATCHES: dict[str, Callable[[], object]] = {
     "zoom": lambda: mock.patch.object(Batches, "augment", turn),
     "zoom and rotation": lambda: mock.patch.object(Batches, "augment", partialmethod(turn, degrees=12)),
     "no shift or cutout at the end": lambda: mock.patch.object(Batches, "epoch", gentle_end),
-    "half the width, more epochs": lambda: mock.patch.object(residual, "WIDTHS", (16, 64, 64)),
-    "twice the width, fewer epochs": lambda: mock.patch.object(residual, "WIDTHS", (64, 256, 256)),
-    "wider towards the end": lambda: mock.patch.object(residual, "WIDTHS", (32, 96, 192)),
+    "half the width, more epochs": lambda: mock.patch.object(residual, "WIDTHS", (16, 48, 96)),
+    "twice the width, fewer epochs": lambda: mock.patch.object(residual, "WIDTHS", (64, 192, 384)),
+    "the last two stages as wide": lambda: mock.patch.object(residual, "WIDTHS", (32, 128, 128)),
     "ReLU": lambda: mock.patch.object(nn, "GELU", nn.ReLU),
 }
 
