@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partialmethod
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import torch
@@ -29,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training import data as datasets
 from training import recipes, residual
-from training.batches import Batch, Batches, shrink
+from training.batches import Batches, shrink
 from training.checkpoint import Checkpoint
 from training.data import Data
 from training.devices import Machine
@@ -86,7 +85,7 @@ def resnet_rows(epochs: int) -> dict[str, Recipe]:
         "zoom": base,
         "zoom and rotation": base,
         "no cutout": replace(base, cutout=0),
-        "no shift or cutout at the end": base,
+        "shift and cutout to the end": replace(base, plain_end=0.0),
         "peak rate 0.15": replace(base, learning_rate=0.15),
         "cutout 12": replace(base, cutout=12),
         "no mirror": replace(base, mirror=False),
@@ -120,12 +119,12 @@ def at_random(batches: Batches, _: int, chosen: Tensor) -> Tensor:
     return torch.rand(len(chosen), generator=batches.generator) < 0.5
 
 
-def jitter(batches: Batches, images: Tensor, mirrored: Tensor) -> Tensor:
+def jitter(batches: Batches, images: Tensor, mirrored: Tensor, plain: bool) -> Tensor:
     """Change contrast, brightness and saturation at random, besides."""
     contrast, brightness, saturation = (
         torch.rand(3, len(mirrored), 1, 1, 1, generator=batches.generator) - 0.5
     )
-    values = augment_of(batches, images, mirrored).float()
+    values = augment_of(batches, images, mirrored, plain).float()
     grey = values.mean(1, keepdim=True)
     values = grey + (values - grey) * (1 + 0.8 * saturation)
     mean = values.mean((1, 2, 3), keepdim=True)
@@ -133,7 +132,7 @@ def jitter(batches: Batches, images: Tensor, mirrored: Tensor) -> Tensor:
     return values.clamp(0, 255).round().to(torch.uint8)
 
 
-def turn(batches: Batches, images: Tensor, mirrored: Tensor, degrees: float = 0) -> Tensor:
+def turn(batches: Batches, images: Tensor, mirrored: Tensor, plain: bool, degrees: float = 0) -> Tensor:
     """Zoom by up to a sixth and rotate by up to so many degrees, besides."""
     zoom, angle = torch.rand(2, len(mirrored), generator=batches.generator) * 2 - 1
     zoom, angle = (1 / 6 * zoom).exp(), math.radians(degrees) * angle
@@ -145,17 +144,10 @@ def turn(batches: Batches, images: Tensor, mirrored: Tensor, degrees: float = 0)
     places = torch.stack([torch.stack(row, 1) for row in rows], 1)
     grid = F.affine_grid(places, list(images.shape), align_corners=False)
     turned = F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
-    return augment_of(batches, turned.round().to(torch.uint8), mirrored)
+    return augment_of(batches, turned.round().to(torch.uint8), mirrored, plain)
 
 
-def gentle_end(batches: Batches, epoch: int, *state: Any) -> Iterator[Batch]:
-    """Leave shift and cutout out of the last tenth of the epochs."""
-    if epoch >= 0.9 * batches.recipe.epochs:
-        batches.recipe = replace(batches.recipe, shift=0, cutout=0)
-    return epoch_of(batches, epoch, *state)
-
-
-augment_of, epoch_of = Batches.augment, Batches.epoch
+augment_of = Batches.augment
 
 PATCHES: dict[str, Callable[[], object]] = {
     "growing longer, more epochs": lambda: mock.patch.object(recipes, "GROWN", 0.9),
@@ -165,7 +157,6 @@ PATCHES: dict[str, Callable[[], object]] = {
     "colour jitter": lambda: mock.patch.object(Batches, "augment", jitter),
     "zoom": lambda: mock.patch.object(Batches, "augment", turn),
     "zoom and rotation": lambda: mock.patch.object(Batches, "augment", partialmethod(turn, degrees=12)),
-    "no shift or cutout at the end": lambda: mock.patch.object(Batches, "epoch", gentle_end),
     "half the width, more epochs": lambda: mock.patch.object(residual, "WIDTHS", (16, 48, 96)),
     "twice the width, fewer epochs": lambda: mock.patch.object(residual, "WIDTHS", (64, 192, 384)),
     "the last two stages as wide": lambda: mock.patch.object(residual, "WIDTHS", (32, 128, 128)),

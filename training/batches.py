@@ -73,9 +73,10 @@ class Batches:
         whole = order.tensor_split(len(self))[start:]  # of one size: a few left over would be noise
         mine = [self.processes.part(chosen) for chosen in whole]
         total = len(self) * self.recipe.epochs
+        plain = epoch >= (1 - self.recipe.plain_end) * self.recipe.epochs
         for index, images in enumerate(self.pictures.batches(mine), start):
             chosen, own = whole[index - start], mine[index - start]
-            augmented = self.augment(images, self.mirrored(epoch, chosen))
+            augmented = self.augment(images, self.mirrored(epoch, chosen), plain)
             side = self.recipe.side((epoch * len(self) + index) / total, images.shape[-1])
             labels = self.pictures.labels[own.to(images.device)]
             yield Batch(shrink(augmented, side), labels, self.share(own, chosen))
@@ -92,10 +93,11 @@ class Batches:
         """
         return self.mirrored_first[chosen] ^ bool(epoch % 2)
 
-    def augment(self, images: Tensor, mirrored: Tensor) -> Tensor:
-        """Shift and cut at random, mirror what is `mirrored`: uint8 B×C×S×S, this process's -> the same."""
+    def augment(self, images: Tensor, mirrored: Tensor, plain: bool = False) -> Tensor:
+        """Mirror what is `mirrored`, shift and cut unless `plain`: uint8 B×C×S×S, of this process."""
         recipe, size, count = self.recipe, images.shape[-1], len(mirrored)
-        most, hole = (round(pixels * size / SHIFTS_OF) for pixels in (recipe.shift, recipe.cutout))
+        reach = (0, 0) if plain else (recipe.shift, recipe.cutout)
+        most, hole = (round(pixels * size / SHIFTS_OF) for pixels in reach)
         device, part = images.device, self.processes.part
         steps = torch.arange(size)
         if most or recipe.mirror:

@@ -26,6 +26,7 @@ class Recipe:
     mirror: bool = False  # flip half of the pictures left to right, the others in the next epoch
     shift: int = 0  # move pictures by up to so many pixels of 32, edges reflected
     cutout: int = 0  # grey out a square of so many pixels of 32, 0: none
+    plain_end: float = 0.0  # part of the run, at its end, in which pictures are neither shifted nor cut
     first_size: float = 1.0  # of the pictures' side, at the start; they grow to full size
     class_weights: Literal["none", "balanced"] = "none"
     calibration: float = 0.0  # part of the training pictures held out to fit the temperature
@@ -81,7 +82,7 @@ RECIPES = {
         # For networks with batch normalisation that take pictures of any size.
         Recipe(
             name="modern",
-            epochs=26,
+            epochs=25,
             batch_size=500,
             learning_rate=0.13,
             momentum=0.6,
@@ -91,6 +92,7 @@ RECIPES = {
             mirror=True,
             shift=4,
             cutout=8,
+            plain_end=0.1,
             first_size=0.625,
             calibration=0.02,
             least_batch=16,

@@ -91,6 +91,13 @@ def test_without_augmentation_pictures_come_unchanged(noise: PictureSet, plain: 
         assert torch.equal(images, noise.images[labels])
 
 
+def test_the_last_epochs_neither_shift_nor_cut(noise: PictureSet, plain: Recipe) -> None:
+    batches = Batches(noise, replace(plain, epochs=10, shift=4, cutout=8, plain_end=0.2), seed=0)
+    for epoch in range(10):
+        unchanged = [torch.equal(images, noise.images[labels]) for images, labels in batches.epoch(epoch)]
+        assert all(unchanged) if epoch >= 8 else not any(unchanged)
+
+
 def test_mirroring_gives_a_picture_or_its_mirror_image(noise: PictureSet, plain: Recipe) -> None:
     batches = Batches(noise, replace(plain, mirror=True), seed=0)
     mirrored = 0

@@ -27,8 +27,8 @@ def trained(data: Data) -> Classifier:
 
 def test_its_size_is_what_the_documentation_says() -> None:
     classifier = build("resnet", 10).eval()
-    assert count_parameters(classifier) == pytest.approx(3.19e6, rel=0.01)
-    assert count_macs(classifier) == pytest.approx(160.7e6, rel=0.01)
+    assert count_parameters(classifier) == pytest.approx(4.19e6, rel=0.01)
+    assert count_macs(classifier) == pytest.approx(143.7e6, rel=0.01)
 
 
 @pytest.mark.parametrize("size", [32, 33, 48, 63, 64, 96, 127, 128, 160, 224])
@@ -81,7 +81,7 @@ def test_its_file_is_small_exact_and_as_quick_on_single_pictures(
     deployed = trained.deployable()
     deployed.temperature = 0.7
     save_artefact(tmp_path / "model.pt", deployed, {}, data.test.images)
-    assert (tmp_path / "model.pt").stat().st_size < 7e6
+    assert (tmp_path / "model.pt").stat().st_size < 8.6e6
     module, _ = load_artefact(tmp_path / "model.pt")
     with torch.inference_mode():
         found = module(data.test.images)
