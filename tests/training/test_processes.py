@@ -74,7 +74,8 @@ def speckled(pictures: Path, tmp_path: Path) -> Path:
     """Give the pictures without flat areas: of equal values, rounding alone decides which is the largest."""
     chance = np.random.default_rng(0)
     for path in pictures.glob("*/*/*"):
-        values = np.asarray(Image.open(path).convert("RGB")) // 2
+        with Image.open(path) as picture:
+            values = np.asarray(picture.convert("RGB")) // 2
         noise = chance.integers(0, 128, values.shape, dtype=np.uint8)
         target = tmp_path / "speckled" / path.relative_to(pictures).with_suffix(".png")
         target.parent.mkdir(parents=True, exist_ok=True)
