@@ -77,7 +77,7 @@ def test_the_committed_models_load_and_are_what_they_say() -> None:
     assert len(lenet.labels) == 10
     assert lenet.parameters == 62_006
     assert 0.7 < lenet.metrics["accuracy"] < 0.8
-    assert resnet.metrics["accuracy"] > 0.9
+    assert resnet.metrics["accuracy"] >= 0.91
     assert resnet.metrics["expected_calibration_error"] <= 0.015
     assert (folder / "cifar10-resnet.pt").stat().st_size <= 16_000_000
 
