@@ -118,7 +118,9 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
                 "learning_rate": optimisers[0].param_groups[0]["lr"],
                 "seconds": round(seconds, 3),
                 "pictures_per_second": round(speed, 1),
-                "peak_memory_bytes": machine.peak_memory(),
+                "peak_memory_bytes": max(
+                    [machine.peak_memory(), *(row["peak_memory_bytes"] for row in state.rows)]
+                ),
                 "time": round(time.time(), 3),
             }
             state = State(epoch + 1, seconds=seconds, rows=[*state.rows, row])

@@ -322,6 +322,19 @@ def test_the_history_has_a_row_an_epoch_with_what_it_came_to(whole: Run, data: D
     assert rows[0]["time"] < rows[1]["time"] < rows[2]["time"]
 
 
+def test_the_peak_memory_is_that_of_all_sittings(
+    data: Data, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr(Machine, "peak_memory", lambda _: 2000)
+    with pytest.raises(Interrupted):
+        train(data, recipe, path, at=BATCHES + 1)
+    monkeypatch.setattr(Machine, "peak_memory", lambda _: 1000)
+    train(data, recipe, path, resume=True)
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [row["peak_memory_bytes"] for row in rows] == [2000, 2000, 2000]
+
+
 def test_balanced_weights_make_rare_classes_count_as_much() -> None:
     labels = torch.tensor([0] * 90 + [1] * 9 + [2])
     pictures = PictureSet(torch.zeros(100, 3, 1, 1, dtype=torch.uint8), labels)
