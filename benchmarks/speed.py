@@ -21,10 +21,10 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from service.model import load_model
-from training import winograd
+from training import residual, winograd
 from training.devices import keep_freed_memory, multiplies_bfloat16
 from training.export import load_artefact, quiet_deprecation, save_artefact
 from training.networks import Classifier, build
@@ -35,7 +35,9 @@ BATCH = 500
 Variants = dict[str, Callable[[], object]]
 
 
-def step(side: int = 32, optimiser: str = "muon", **choices: bool) -> Callable[[], object]:
+def step(
+    side: int = 32, batch: int = BATCH, optimiser: str = "muon", **choices: bool
+) -> Callable[[], object]:
     """Give a training step on random pictures: forward, backward, optimisers."""
     classifier = build("resnet", 10)
     if choices.get("channels_last", True):
@@ -43,8 +45,8 @@ def step(side: int = 32, optimiser: str = "muon", **choices: bool) -> Callable[[
     model = torch.compile(classifier) if choices.get("compiled") else classifier
     recipe = replace(RECIPES["modern"], optimiser=optimiser)
     optimisers = optimisers_for(classifier, recipe)
-    images = torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8)
-    labels = torch.randint(0, 10, (BATCH,))
+    images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
+    labels = torch.randint(0, 10, (batch,))
 
     def run() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=choices.get("bfloat16", False)):
@@ -137,8 +139,17 @@ def exported(classifier: Classifier, *, widened: bool = True) -> torch.nn.Module
         return load_model(path).module if widened else load_artefact(path)[0]
 
 
+def of_width(times: float) -> Classifier:
+    """Give the network so many times as wide, as it is deployed."""
+    widths = tuple(round(times * width) for width in residual.WIDTHS)
+    with mock.patch.object(residual, "WIDTHS", widths):
+        classifier = build("resnet", 10).eval()
+    return classifier.deployable()
+
+
 def serving_variants() -> Variants:
-    trained = build("resnet", 10).eval()
+    with mock.patch.object(residual, "WinogradConv2d", nn.Conv2d):  # which is not exported
+        trained = build("resnet", 10).eval()
     trained.initialise(torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8))
     deployed = trained.deployable()
     served = exported(deployed)
@@ -161,6 +172,8 @@ def serving_variants() -> Variants:
         "channels first": timed(copy.deepcopy(served).to(memory_format=torch.contiguous_format)),
         "normalisations not folded": timed(exported(trained.to(memory_format=torch.channels_last))),
         "torch.jit.freeze": timed(frozen),
+        "half the width": timed(exported(of_width(0.5))),
+        "twice the width": timed(exported(of_width(2))),
         "article's network": timed(exported(build("lenet", 10).eval())),
     }
 
