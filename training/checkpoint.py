@@ -25,6 +25,7 @@ class State:
     generator: Tensor | None = None  # of the batches' order and augmentation, before the next one
     meter: Tensor | None = None  # float32 4: loss, hits, pictures in this epoch; loss since the last report
     seconds: float = 0.0  # of training so far
+    peak: int = 0  # bytes in use at most so far
     rows: list[dict[str, Any]] = field(default_factory=list)  # of the history, an epoch each
 
 

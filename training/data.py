@@ -106,7 +106,8 @@ def load_folder(folder: Path, prepare: Prepare, seed: int, memory: int) -> Data:
     for files, name in ((train_files, "training"), (test_files, "test")):
         pictures, bad = read_folder(files, digest.add, memory)
         if not len(pictures):
-            raise DataError(f"{folder.name}: no {name} pictures could be read")
+            least = "; give test/<class>/… or two pictures a class" if split == "held-out" else ""
+            raise DataError(f"{folder.name}: no {name} pictures could be read{least}")
         digest.add(pictures.labels)
         parts.append(pictures)
         skipped += bad

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import resource
+import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -89,8 +90,13 @@ def set_up(device: torch.device, precision: Precision, processes: Processes, *, 
 
     On CUDA: TF32 for what stays float32 (19 bits are plenty beside the noise of a batch), and cuDNN
     times its algorithms for each shape, of which a run has few. bfloat16 by default wherever the
-    hardware multiplies it: elsewhere it is emulated, and slower than float32.
+    hardware multiplies it: elsewhere it is emulated, and slower than float32. Raises DataError where
+    torch.compile has nothing to compile with.
     """
+    if compiled and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise DataError(
+            "--compile needs a C++ compiler, and there is none here: install g++, or leave it out"
+        )
     if device.type == "cuda":
         torch.backends.cuda.matmul.fp32_precision = "tf32"
         torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]

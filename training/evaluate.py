@@ -12,6 +12,7 @@ from torch import Tensor
 from training.processes import Processes
 from training.sets import Pictures
 
+TEMPERATURES = (0.25, 4.0)
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 BATCH = 1000
 
@@ -76,8 +77,9 @@ def predict(
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
     """Find the number that logits are to be divided by for the least loss: float32 N×classes, int64 N.
 
-    One number cannot change which class is the largest, only how sure the network is. Source: Guo et
-    al. 2017, "On Calibration of Modern Neural Networks".
+    One number cannot change which class is the largest, only how sure the network is. Within TEMPERATURES:
+    few pictures, all of them right or none, would ask for 0 or infinity. Source: Guo et al. 2017, "On
+    Calibration of Modern Neural Networks".
     """
     logits = logits.double()
     sharpness = torch.zeros(1, dtype=torch.float64, requires_grad=True)  # −log of the temperature
@@ -90,7 +92,8 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
         return value
 
     search.step(loss)
-    return math.exp(-sharpness.item())
+    least, most = TEMPERATURES
+    return min(max(math.exp(-sharpness.item()), least), most)
 
 
 def calibration_error(logits: Tensor, truth: Tensor) -> float:

@@ -17,6 +17,12 @@ from training.pictures import read_picture
 from training.sets import FileSet, Pictures, PictureSet
 
 HELD_OUT = 0.2  # of a folder without `test`, a class at a time
+TESTS = (
+    "test",
+    "val",
+    "valid",
+    "validation",
+)  # what people call the part to test on: the first that is there
 AT_ONCE = 4096  # files decoded ahead: a bound on what waits in memory
 
 Prepare = Callable[[Tensor], Tensor]
@@ -61,7 +67,7 @@ class ClassFolder(ImageFolder):  # type: ignore[misc]
     def relative(self, path: str) -> str:
         """Name a file in a message: from the folder above train/ and test/ on, where there are such."""
         root = Path(self.root)
-        return shown(Path(path).relative_to(root.parent if root.name in {"train", "test"} else root))
+        return shown(Path(path).relative_to(root.parent if root.name in {"train", *TESTS} else root))
 
 
 Files = list[tuple[str, int]]
@@ -70,12 +76,14 @@ Files = list[tuple[str, int]]
 def split_folder(folder: Path, prepare: Prepare, seed: int) -> tuple[ClassFolder, ClassFolder, str]:
     """List `train/<class>/…` and `test/<class>/…`, or `<class>/…` alone and hold a fifth of it out by `seed`.
 
-    Gives the two parts and how the second came about: `test` or `held-out`. Raises DataError.
+    `val` and its like stand for `test` where there is none. Gives the two parts and how the second came
+    about: `test` or `held-out`. Raises DataError.
     """
-    train_folder, test_folder = folder / "train", folder / "test"
-    has_train, has_test = bool(class_names(train_folder)), bool(class_names(test_folder))
-    if has_test and not has_train:
-        raise DataError(f"{folder.name}: has test/<class>/… but no train/<class>/…")
+    train_folder = folder / "train"
+    test_folder = next((folder / name for name in TESTS if class_names(folder / name)), None)
+    has_train = bool(class_names(train_folder))
+    if test_folder and not has_train:
+        raise DataError(f"{folder.name}: has {test_folder.name}/<class>/… but no train/<class>/…")
     home = train_folder if has_train else folder
     labels = class_names(home)
     if len(labels) < 2:
@@ -84,10 +92,10 @@ def split_folder(folder: Path, prepare: Prepare, seed: int) -> tuple[ClassFolder
             "as train/<class>/picture.jpg"
         )
     train = ClassFolder(home, labels, prepare)
-    if has_test:
+    if test_folder:
         unknown = [name for name in class_names(test_folder) if name not in labels]
         if unknown:
-            raise DataError(f"test has classes that train lacks: {', '.join(unknown)}")
+            raise DataError(f"{test_folder.name} has classes that train lacks: {', '.join(unknown)}")
         return train, ClassFolder(test_folder, labels, prepare), "test"
     held = ClassFolder(home, labels, prepare)
     train.samples, held.samples = hold_out(train.samples, len(labels), seed)
@@ -101,8 +109,10 @@ def class_names(folder: Path) -> tuple[str, ...]:
     found = (path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     names = tuple(sorted(found))
     for name in names:
-        if name != shown(name):
-            raise DataError(f"class folder {shown(name)}: its name is not UTF-8; rename it")
+        if name != shown(name) or any(character < " " for character in name):
+            raise DataError(
+                f"class folder {shown(name)!r}: its name is not UTF-8 or has a line break; rename it"
+            )
     return names
 
 

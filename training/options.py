@@ -12,6 +12,7 @@ from training.recipes import DEFAULT_RECIPE, RECIPES, Recipe
 from training.run import FitConfig
 
 MOST = 1_000_000_000
+MODELS = Path("models")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +52,7 @@ def add_fit_options(fitting: argparse.ArgumentParser) -> None:
     add("--name", help="of the model (default: DATA-NETWORK); the file is models/NAME.pt")
     add("--version", default="1.0.0")
     add("--note", default="", help="a sentence about the data, for the model card")
-    add("--models-dir", type=Path, default=Path("models"))
+    add("--models-dir", type=Path, default=MODELS)
     add("--run-dir", type=Path, help="for checkpoint, history and events (default: runs/NAME)")
     add("--seed", type=seed, default=0)
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
@@ -131,11 +132,13 @@ def fit_config(options: argparse.Namespace) -> FitConfig:
     name = options.name
     if name is None:
         source = f"{Path(options.data).resolve().name}-{options.network}".lower()
-        name = re.sub(r"[^a-z0-9._]+", "-", source).strip("._-")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise DataError(
-            f"--name {name!r}: ASCII letters, digits, '.', '_' and '-' only, a letter or digit first"
-        )
+        name = re.sub(r"[^a-z0-9._]+", "-", source)[:100].strip("._-")
+    for option, text in (("--name", name), ("--version", options.version)):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+            raise DataError(
+                f"{option} {text!r}: ASCII letters, digits, '.', '_' and '-' only, "
+                "a letter or digit first, 100 at most"
+            )
     return FitConfig(
         network=options.network,
         recipe=choose_recipe(options),
@@ -183,6 +186,7 @@ def check_benchmark(asked: argparse.Namespace) -> None:
         "--seed": asked.seed,
         "--run-dir": asked.run_dir,
         "--name": asked.name,
+        "--models-dir": asked.models_dir != MODELS,
     }
     if given := [option for option, value in chosen.items() if value]:
         raise DataError(f"benchmark runs afresh, with seeds 0, 1, … in folders of its own: no {given[0]}")

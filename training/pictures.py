@@ -1,11 +1,15 @@
 """Decode a picture file to the pixels that the service makes of the same file (a test compares the two)."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image
 from torch import Tensor
+
+# Large ones are read as they are, those that Pillow takes for an attack are skipped and listed.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 UPRIGHT: dict[object, Image.Transpose] = {  # EXIF orientation -> what undoes it; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -177,7 +177,7 @@ def train(
                 f"{error}: the training diverged; lower the learning rate or check the pictures. "
                 f"The last good checkpoint, if an epoch was finished, is {checkpoint.path}"
             ) from None
-    console.print(f"peak memory {machine.peak_memory() / 2**20:,.0f} MiB", soft_wrap=True)
+    console.print(f"peak memory {history.rows[-1]['peak_memory_bytes'] / 2**20:,.0f} MiB", soft_wrap=True)
     return classifier, history.rows
 
 
@@ -275,6 +275,12 @@ def check_places(config: FitConfig) -> None:
                 pass
         except OSError as error:
             raise DataError(f"cannot write to {folder}: {error.strerror}") from error
+        home = Path(config.data).resolve()
+        if config.data not in NAMES and home in folder.resolve().parents and not (home / "train").is_dir():
+            raise DataError(
+                f"{folder} lies among the class folders of {config.data}: "
+                "name --run-dir and --models-dir elsewhere"
+            )
 
 
 def identity(config: FitConfig, recipe: Recipe, data: Data, *, bfloat16: bool) -> str:

@@ -96,7 +96,15 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
                 stop = processes.any(stopped())
                 if processes.first and (stop or time.monotonic() - saved > SAVE_EVERY_S):
                     saved = time.monotonic()
-                    rest = State(epoch, done, batches.state(), meter.cpu(), saved - sitting, history.rows)
+                    rest = State(
+                        epoch,
+                        done,
+                        batches.state(),
+                        meter.cpu(),
+                        saved - sitting,
+                        max(machine.peak_memory(), state.peak),
+                        history.rows,
+                    )
                     checkpoint.save(rest, classifier, optimisers)
                 if stop:
                     raise Interrupted(f"stopped in epoch {epoch + 1} after {done} batches")
@@ -118,12 +126,10 @@ def fit(  # noqa: PLR0915  (a story, told in one go)
                 "learning_rate": optimisers[0].param_groups[0]["lr"],
                 "seconds": round(seconds, 3),
                 "pictures_per_second": round(speed, 1),
-                "peak_memory_bytes": max(
-                    [machine.peak_memory(), *(row["peak_memory_bytes"] for row in state.rows)]
-                ),
+                "peak_memory_bytes": (peak := max(machine.peak_memory(), state.peak)),
                 "time": round(time.time(), 3),
             }
-            state = State(epoch + 1, seconds=seconds, rows=[*state.rows, row])
+            state = State(epoch + 1, seconds=seconds, peak=peak, rows=[*state.rows, row])
             if processes.first:
                 checkpoint.save(state, classifier, optimisers)
                 history.add(row)

@@ -53,7 +53,9 @@ def pays(values: Tensor, weight: Tensor) -> bool:
     height, width = values.shape[2:]
     rows, columns = tiles_of(height, width)
     used = height * width / (rows * columns * TILE**2)
-    plain = values.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    plain = values.device.type == "cpu" and values.dtype == weight.dtype == torch.float32
+    # Compiled, it would be made anew for every size of pictures, and be no faster.
+    plain = plain and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
     return plain and weight.shape[:2].numel() >= LEAST_FILTERS and used >= LEAST_USED
 
 

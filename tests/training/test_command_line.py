@@ -231,6 +231,8 @@ def test_ctrl_c_while_pictures_are_read_ends_soon_and_without_a_traceback(
         (("--name", "süß"), "--name 'süß': ASCII letters, digits"),
         (("--name", "a b"), "--name 'a b': ASCII letters, digits"),
         (("--name", ""), "--name '': ASCII letters, digits"),
+        (("--name", "a" * 101), "a letter or digit first, 100 at most"),
+        (("--version", "1\n2"), r"--version '1\n2': ASCII letters, digits"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(run: Run, arguments: tuple[str, ...], says: str) -> None:
@@ -304,6 +306,24 @@ def test_a_folder_of_any_name_gives_a_model_with_a_name_the_service_takes(
     assert load_artefact(Path(f"models/{model}.pt"))[1]["labels"] == ["Hündin", "[red] :cat:"]
     assert Path(f"models/{model}.md").is_file()
     assert Path(f"runs/{model}/checkpoint.pt").is_file()
+
+
+def test_a_run_among_the_class_folders_is_refused(run: Run, folder: Callable[..., Path]) -> None:
+    os.chdir(folder({"cat": 10, "dog": 10}))
+    status, _, err = run("fit", *LENET, "--data", ".")
+    assert status == 2
+    assert "lies among the class folders of ." in assert_a_sentence(err)
+    assert not Path("runs").exists()
+
+
+def test_compiling_without_a_compiler_is_refused(
+    run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    status, _, err = run("fit", *LENET, "--data", pictures, "--device", "cpu", "--compile")
+    assert status == 2
+    assert "--compile needs a C++ compiler" in assert_a_sentence(err)
 
 
 def test_every_option_reaches_the_model(run: Run, folder: Callable[..., Path]) -> None:
@@ -705,6 +725,7 @@ def test_classes_without_test_pictures_and_without_a_temperature_are_said(
         (("--seed", "3"), "no --seed"),
         (("--run-dir", "here"), "no --run-dir"),
         (("--name", "me"), "no --name"),
+        (("--models-dir", "keep"), "no --models-dir"),
     ],
 )
 def test_a_benchmark_refuses_what_it_chooses_itself(run: Run, given: tuple[str, ...], says: str) -> None:

@@ -74,6 +74,17 @@ def test_a_class_may_be_called_train_or_test(folder: Folder) -> None:
     assert load_pictures(folder({"bus": 3, "train": 3, "test": 3})).labels == ("bus", "test", "train")
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_a_validation_part_stands_for_the_test_part(folder: Folder, name: str) -> None:
+    data = load_pictures(folder({"train/cat": 3, "train/dog": 2, f"{name}/cat": 1, f"{name}/dog": 2}))
+    assert (len(data.train), len(data.test), data.split) == (5, 3, "test")
+
+
+def test_the_test_part_comes_before_a_validation_part(folder: Folder) -> None:
+    counts = {"train/cat": 3, "train/dog": 2, "val/cat": 1, "test/cat": 2, "test/dog": 2}
+    assert len(load_pictures(folder(counts)).test) == 4
+
+
 def test_pictures_in_folders_below_a_class_belong_to_it(folder: Folder) -> None:
     data = load_pictures(folder({"train/cat/2019": 2, "train/cat/2020": 1, "train/dog": 1, "test/cat": 1}))
     assert data.train.labels.tolist() == [0, 0, 0, 1]
@@ -120,7 +131,7 @@ def test_names_that_are_not_utf8_do_not_stop_the_run_later(folder: Folder) -> No
         pytest.skip("this file system has UTF-8 names only")
     assert load_pictures(root).skipped == (f"{Path('dog/?')}: not a picture",)
     Path(os.fsdecode(os.fsencode(root) + b"/\xe9")).mkdir()
-    with pytest.raises(DataError, match=r"class folder \?: its name is not UTF-8"):
+    with pytest.raises(DataError, match=r"class folder '\?': its name is not UTF-8"):
         load_pictures(root)
 
 
@@ -133,10 +144,12 @@ def test_names_that_are_not_utf8_do_not_stop_the_run_later(folder: Folder) -> No
         ({"train/cat": 3, "train/dog": 0, "test/cat": 1}, "no training pictures in dog: fill or remove"),
         ({"cat": 3, "dog": 0}, "no training pictures in dog: fill or remove"),
         ({"cat": 0, "dog": 0}, "pets: no training pictures could be read"),
-        ({"cat": 1, "dog": 1}, "pets: no test pictures could be read"),
+        ({"cat": 1, "dog": 1}, "pets: no test pictures could be read; give test/<class>/… or two pictures"),
         ({"train/cat": 3, "train/dog": 3, "test/cat": 1, "test/eel": 1}, "classes that train lacks: eel"),
         ({"test/cat": 3, "test/dog": 3}, "pets: has test/<class>/… but no train/<class>/…"),
         ({"cat": 3, "dog": 3, "test/cat": 3}, "pets: has test/<class>/… but no train/<class>/…"),
+        ({"training/cat": 3, "validation/cat": 3}, "pets: has validation/<class>/… but no train/<class>/…"),
+        ({"cat": 3, "d\nog": 3}, r"class folder 'd\\nog': its name is not UTF-8 or has a line break; rename"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused(folder: Folder, counts: dict[str, int], says: str) -> None:

@@ -140,7 +140,7 @@ def sure(scale: float, count: int = 20_000) -> tuple[Tensor, Tensor]:
     return logits * scale, truth
 
 
-@pytest.mark.parametrize("scale", [0.05, 0.5, 1.0, 3.0, 40.0])
+@pytest.mark.parametrize("scale", [0.3, 0.5, 1.0, 3.0])
 def test_the_temperature_undoes_too_much_or_too_little_confidence(scale: float) -> None:
     logits, truth = sure(scale)
     temperature = fit_temperature(logits, truth)
@@ -149,6 +149,13 @@ def test_the_temperature_undoes_too_much_or_too_little_confidence(scale: float) 
     if scale != 1:
         assert calibration_error(logits, truth) > 0.1
     assert measure(logits / temperature, truth, "abcde").accuracy == measure(logits, truth, "abcde").accuracy
+
+
+def test_the_temperature_of_a_few_pictures_stays_within_reason() -> None:
+    truth = torch.arange(100) % 5
+    right = torch.eye(5)[truth]
+    assert fit_temperature(right, truth) == 0.25
+    assert fit_temperature(10 * right, (truth + 1) % 5) == 4
 
 
 def test_processes_share_out_what_they_predict(monkeypatch: pytest.MonkeyPatch) -> None:

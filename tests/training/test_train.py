@@ -30,7 +30,7 @@ from training.recipes import RECIPES, Recipe
 from training.sets import PictureSet
 from training.train import balance, fit
 
-MEASURED = re.compile(r"\.state(\.rows\.\d+)?\.(seconds|time|pictures_per_second|peak_memory_bytes)")
+MEASURED = re.compile(r"\.state(\.rows\.\d+)?\.(seconds|peak|time|pictures_per_second|peak_memory_bytes)")
 BATCHES = 4  # of 16 in 60 pictures, an epoch
 
 
@@ -322,13 +322,14 @@ def test_the_history_has_a_row_an_epoch_with_what_it_came_to(whole: Run, data: D
     assert rows[0]["time"] < rows[1]["time"] < rows[2]["time"]
 
 
+@pytest.mark.parametrize("at", [2, BATCHES + 1])
 def test_the_peak_memory_is_that_of_all_sittings(
-    data: Data, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Data, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     path = tmp_path / "checkpoint.pt"
     monkeypatch.setattr(Machine, "peak_memory", lambda _: 2000)
     with pytest.raises(Interrupted):
-        train(data, recipe, path, at=BATCHES + 1)
+        train(data, recipe, path, at=at)
     monkeypatch.setattr(Machine, "peak_memory", lambda _: 1000)
     train(data, recipe, path, resume=True)
     rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
