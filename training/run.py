@@ -177,7 +177,9 @@ def train(
                 f"{error}: the training diverged; lower the learning rate or check the pictures. "
                 f"The last good checkpoint, if an epoch was finished, is {checkpoint.path}"
             ) from None
-    console.print(f"peak memory {history.rows[-1]['peak_memory_bytes'] / 2**20:,.0f} MiB", soft_wrap=True)
+    if history.rows:  # of the first process alone
+        peak = history.rows[-1]["peak_memory_bytes"]
+        console.print(f"peak memory {peak / 2**20:,.0f} MiB", soft_wrap=True)
     return classifier, history.rows
 
 

@@ -231,7 +231,6 @@ def test_ctrl_c_while_pictures_are_read_ends_soon_and_without_a_traceback(
         (("--name", "süß"), "--name 'süß': ASCII letters, digits"),
         (("--name", "a b"), "--name 'a b': ASCII letters, digits"),
         (("--name", ""), "--name '': ASCII letters, digits"),
-        (("--name", "a" * 101), "a letter or digit first, 100 at most"),
         (("--version", "1\n2"), r"--version '1\n2': ASCII letters, digits"),
     ],
 )
@@ -475,9 +474,9 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_before_training(
 
 
 def test_a_name_too_long_for_a_file_is_refused_before_training(run: Run, pictures: Path) -> None:
-    status, _, err = run("fit", "--data", pictures, "--name", "a" * 300)
+    status, _, err = run("fit", "--data", pictures, "--name", "a" * 101)
     assert status == 2
-    assert "File name too long" in assert_a_sentence(err)
+    assert "100 at most" in assert_a_sentence(err)
 
 
 def test_what_the_system_refuses_is_said_in_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
