@@ -17,12 +17,7 @@ from training.pictures import read_picture
 from training.sets import FileSet, Pictures, PictureSet
 
 HELD_OUT = 0.2  # of a folder without `test`, a class at a time
-TESTS = (
-    "test",
-    "val",
-    "valid",
-    "validation",
-)  # what people call the part to test on: the first that is there
+TESTS = ("test", "val", "valid", "validation")  # what the part to test on is called: the first there is
 AT_ONCE = 4096  # files decoded ahead: a bound on what waits in memory
 
 Prepare = Callable[[Tensor], Tensor]
