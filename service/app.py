@@ -17,15 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
-from torch import Tensor
 
 from service import problems
-from service.batching import Batcher
 from service.errors import ArtefactError, ServiceError
 from service.middleware import RequestContext
 from service.model import Model, load_models
 from service.routes import matrices, models, operations, prediction
-from service.serving import Probabilities, Served, ServedModels
+from service.serving import Served, ServedModels
 from service.settings import Settings, load_settings
 from service.workers import Workers
 
@@ -112,11 +110,15 @@ def load_warm(folder: Path, batch_size: int) -> dict[str, Model]:
 
 def serve(model: Model, workers: Workers, settings: Settings) -> Served:
     """Put a queue in front of a model and start it."""
-    batcher: Batcher[Tensor, Probabilities] = Batcher(
-        model.classify, batch_size=settings.batch_size, queue_length=settings.queue_length
+    served = Served(
+        model,
+        workers,
+        max_pixels=settings.max_pixels,
+        batch_size=settings.batch_size,
+        queue_length=settings.queue_length,
     )
-    batcher.start()
-    return Served(model, workers, batcher, settings.max_pixels)
+    served.batcher.start()
+    return served
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ The artefact is TorchScript with one extra file, `model.json`. A move to another
 """
 
 import json
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,22 +52,27 @@ class Model:
     def __init__(self, module: torch.jit.ScriptModule, card: Card) -> None:
         self.module = module
         self.card = card
+        size = card.input
+        self.shape = (size.channels, size.height, size.width)
 
     @property
     def name(self) -> str:
         return self.card.name
 
-    def prepare(self, image: NDArray[np.uint8]) -> Tensor:
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Make a picture the model's input: uint8 C×H×W, any size -> uint8 C×S×S."""
+        if image.shape == self.shape:
+            return image  # by contract it passes unchanged; asking the graph costs 20 µs
         with torch.inference_mode():
             prepared: Tensor = self.module.prepare(torch.from_numpy(image))
-        return prepared
+        return prepared.numpy()
 
-    def classify(self, images: Sequence[Tensor]) -> list[NDArray[np.float64]]:
-        """Classify a batch: N of uint8 C×S×S -> N of float64 classes, probabilities."""
+    def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Classify a batch: N of uint8 C×S×S -> float64 N×classes, probabilities."""
         with torch.inference_mode():
-            logits: Tensor = self.module(torch.stack(list(images)))
-            return list(logits.double().softmax(1).numpy())
+            logits: Tensor = self.module(torch.from_numpy(np.stack(images)))
+            probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
+        return probabilities
 
     def filters(self) -> Tensor:
         """Give the first layer's filters, float32 K×C×F×F. Raises LookupError where there are none."""
@@ -77,8 +83,7 @@ class Model:
 
     def warm_up(self, batch_size: int) -> None:
         """Run single pictures and full batches until TorchScript has settled: no request pays for it."""
-        size = self.card.input
-        blank = torch.zeros(size.channels, size.height, size.width, dtype=torch.uint8)
+        blank = np.zeros(self.shape, np.uint8)
         for count in (1, batch_size):
             for _ in range(WARM_UP_RUNS):
                 self.classify([blank] * count)
@@ -150,11 +155,17 @@ def check_graph(path: Path, model: Model) -> None:
     try:
         prepared = model.prepare(np.zeros((size.channels, size.height + 3, size.width + 8), np.uint8))
         with torch.inference_mode():
+            fitting = torch.arange(math.prod(wanted)).to(torch.uint8).view(wanted)
+            unchanged = torch.equal(model.module.prepare(fitting), fitting)
             logits = model.module(torch.zeros(2, *wanted, dtype=torch.uint8))
     except Exception as error:  # the graph is somebody's code: it may raise anything
         raise ArtefactError(f"{path}: the graph does not run on {wanted} uint8 pictures") from error
-    if prepared.dtype != torch.uint8 or tuple(prepared.shape) != wanted:
-        raise ArtefactError(f"{path}: prepare gave {tuple(prepared.shape)}, but {EXTRA} says {wanted}")
+    if prepared.dtype != np.uint8 or prepared.shape != wanted:
+        raise ArtefactError(
+            f"{path}: prepare gave {prepared.dtype} {prepared.shape}, but {EXTRA} says {wanted} of uint8"
+        )
+    if not unchanged:
+        raise ArtefactError(f"{path}: prepare changes a picture that fits already, {wanted}")
     if logits.dtype != torch.float32 or tuple(logits.shape) != (2, len(model.card.labels)):
         raise ArtefactError(
             f"{path}: forward gave {tuple(logits.shape)} for two pictures, but {EXTRA} has "

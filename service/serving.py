@@ -1,49 +1,113 @@
-"""The served models: each with its queue, from the bytes of a picture to probabilities."""
+"""The served models: each with its queue, from the bytes of a picture to its classes.
+
+A small picture is decoded by the model's own thread, just before the batch it is in: that costs less
+than handing it to another thread. A larger one is decoded by a worker first, a very large one by a
+worker that stands back.
+"""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from service.batching import Batcher
-from service.errors import UnknownModel
+from service.errors import TooLarge, UnknownModel
 from service.images import decode_image
 from service.model import Model
 from service.workers import Workers
 
-Probabilities = NDArray[np.float64]
+# A small picture takes about 60 µs to decode; the limits keep any to about a millisecond.
+SMALL_BYTES = 16 * 2**10
+SMALL_PIXELS = 128 * 128
+LARGE_BYTES = 2**20
+
+Pixels = NDArray[np.uint8]  # C×S×S, 0..255: what the model takes
+Picture = bytes | Pixels  # a file, or decoded and prepared already
 
 
-@dataclass(frozen=True)
+class Ranking(NamedTuple):
+    """All classes of a model for one picture, the likeliest first; equal ones in the labels' order."""
+
+    indices: list[int]
+    probabilities: list[float]
+    decode_ms: float  # of this picture in its batch, 0 where it came decoded
+    batch_decode_ms: float  # of the whole batch
+
+
 class Served:
     """A model, the threads that decode for it and the queue in front of it."""
 
-    model: Model
-    workers: Workers
-    batcher: Batcher[Tensor, Probabilities]
-    max_pixels: int
+    def __init__(
+        self, model: Model, workers: Workers, *, max_pixels: int, batch_size: int, queue_length: int
+    ) -> None:
+        self.model = model
+        self.workers = workers
+        self.max_pixels = max_pixels
+        self.batcher: Batcher[Picture, Ranking] = Batcher(
+            self.classify, batch_size=batch_size, queue_length=queue_length
+        )
 
     @property
     def at_once(self) -> int:
         """How many pictures of one request may be under way together: a full batch, half of the queue."""
         return max(1, min(self.batcher.batch_size, self.batcher.queue_length // 2))
 
-    async def predict(self, data: bytes, timings: dict[str, float]) -> Probabilities:
-        """Classify a picture file: bytes -> float64 probabilities, one a class. Notes the stages in ms."""
-        image, timings["decode"] = await self.workers.run(self.decode, data)
-        answer = await self.batcher.submit(image)
-        timings["queue"], timings["infer"] = answer.queue_ms, answer.infer_ms
-        return answer.result
+    async def predict(self, data: bytes, timings: dict[str, float]) -> Ranking:
+        """Classify a picture file. Notes the stages in milliseconds."""
+        if len(data) <= SMALL_BYTES:
+            try:
+                return await self.submit(data, timings)
+            except NotSmall:
+                pass  # few bytes, many pixels
+        run = self.workers.run_large if len(data) > LARGE_BYTES else self.workers.run
+        pixels, timings["decode"] = await run(self.decode, data, self.max_pixels)
+        return await self.submit(pixels, timings)
 
-    def decode(self, data: bytes) -> tuple[Tensor, float]:
-        """Decode and prepare a picture, on a worker's thread: uint8 C×S×S and the milliseconds it took."""
+    async def submit(self, picture: Picture, timings: dict[str, float]) -> Ranking:
+        answer = await self.batcher.submit(picture)
+        ranking = answer.result
+        timings["decode"] = timings.get("decode", 0.0) + ranking.decode_ms
+        timings["queue"] = answer.queue_ms
+        timings["infer"] = answer.infer_ms - ranking.batch_decode_ms
+        return ranking
+
+    def decode(self, data: bytes, max_pixels: int) -> tuple[Pixels, float]:
+        """Decode and prepare a picture: uint8 C×S×S, and the milliseconds it took. Blocking."""
         started = time.perf_counter()
-        channels = self.model.card.input.channels
-        image = self.model.prepare(decode_image(data, max_pixels=self.max_pixels, channels=channels))
-        return image, (time.perf_counter() - started) * 1000
+        size = self.model.card.input
+        image = decode_image(data, max_pixels=max_pixels, channels=size.channels)
+        return self.model.prepare(image), (time.perf_counter() - started) * 1000
+
+    def classify(self, pictures: Sequence[Picture]) -> list[Ranking | Exception]:
+        """Answer a batch, each picture with its classes or with its own error. Runs on the model's thread."""
+        decoded = [self.decode_small(one) if isinstance(one, bytes) else (one, 0.0) for one in pictures]
+        good = [one for one in decoded if isinstance(one, tuple)]
+        batch_ms = sum(spent for _, spent in good)
+        rankings: list[Ranking] = []
+        if good:
+            probabilities = self.model.classify([pixels for pixels, _ in good])
+            order = np.argsort(-probabilities, axis=1, kind="stable")
+            falling = np.take_along_axis(probabilities, order, axis=1)
+            rows = zip(order.tolist(), falling.tolist(), good, strict=True)
+            rankings = [Ranking(indices, values, spent, batch_ms) for indices, values, (_, spent) in rows]
+        ranked = iter(rankings)
+        return [next(ranked) if isinstance(one, tuple) else one for one in decoded]
+
+    def decode_small(self, data: bytes) -> tuple[Pixels, float] | Exception:
+        """Decode within a batch, where an error is that picture's answer and nobody else's."""
+        try:
+            return self.decode(data, min(SMALL_PIXELS, self.max_pixels))
+        except TooLarge as error:
+            return error if self.max_pixels <= SMALL_PIXELS else NotSmall()
+        except Exception as error:  # a ServiceError mostly
+            return error
+
+
+class NotSmall(Exception):
+    """A picture of few bytes that takes long to decode: not within a batch."""
 
 
 @dataclass(frozen=True)

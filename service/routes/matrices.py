@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from service.arithmetic.filters import CATALOGUE
@@ -26,7 +25,7 @@ from service.matrices.requests import ConvolveRequest, PoolRequest
 from service.matrices.schemas import Convolved, NamedFilter, NamedFilters, Pooled
 from service.problems import problem_responses
 from service.settings import Settings
-from service.uploads import one_file, read_form
+from service.uploads import Part, one_file, read_form
 
 router = APIRouter(tags=["matrices"])
 P = ParamSpec("P")
@@ -84,8 +83,8 @@ async def convolve_image(request: Request) -> Response:
     settings: Settings = request.app.state.settings
     if request.query_params:
         raise InvalidRequest("fields are in the form, not in the query", field="query")
-    async with read_form(request) as form:
-        picture, words = await one_file(form), read_texts(form)
+    form = await read_form(request)
+    picture, words = one_file(form), read_texts(form)
     return await run(request, answer_picture, picture, words, limits_of(settings), settings.max_pixels)
 
 
@@ -119,14 +118,14 @@ async def run(request: Request, function: Callable[P, Answer], *args: P.args, **
     return Response(result.body, media_type=result.media_type)
 
 
-def read_texts(form: FormData) -> list[tuple[str, str]]:
+def read_texts(form: list[Part]) -> list[tuple[str, str]]:
     """Give the fields of a form beside `file`. Raises InvalidRequest where one of them is a file too."""
     texts = []
-    for name, value in form.multi_items():
-        if isinstance(value, str):
-            texts.append((name, value))
-        elif name != "file":
-            raise InvalidRequest(f"{name[:60]!r} is a file; send it as text", field=name[:60])
+    for part in form:
+        if part.filename is None:
+            texts.append((part.name, part.text))
+        elif part.name != "file":
+            raise InvalidRequest(f"{part.name[:60]!r} is a file; send it as text", field=part.name[:60])
     return texts
 
 

@@ -3,22 +3,39 @@
 import asyncio
 from typing import Annotated, Any
 
-import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
-from starlette.datastructures import UploadFile
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
 
 from service.errors import InvalidRequest, QueueFull, ServiceError, ShuttingDown
 from service.images import check_picture_type
-from service.problems import Problem, as_problem, problem_responses
-from service.schemas import BatchPrediction, Classified, Guess, Prediction, Refused
-from service.serving import Probabilities, Served
-from service.uploads import many_files, read_form, read_picture
+from service.problems import as_problem, from_pydantic, problem_responses
+from service.schemas import BatchPrediction, Prediction
+from service.serving import Ranking, Served
+from service.uploads import Part, many_files, read_form, read_picture
 
-DEFAULT_TOP_K = 5
-QUERY = ("top_k", "model")
+Guesses = list[dict[str, Any]]
+
+
+class PredictQuery(BaseModel):
+    """What may stand in the query. An unknown name is refused: `topk=3` is a typing error, not a wish for five."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    top_k: Annotated[int, Field(ge=1, description="how many classes to answer, up to all of the model's")] = 5
+    model: Annotated[str | None, Field(description="a served model's name; default: the default model")] = None
+
+
+DEFAULTS = PredictQuery()
 
 PICTURE = {"type": "string", "format": "binary"}
+QUERY = [
+    {"name": name, "in": "query", "required": False, "schema": schema}
+    for name, schema in PredictQuery.model_json_schema()["properties"].items()
+]
 ONE_PICTURE: dict[str, Any] = {
+    "parameters": QUERY,
     "requestBody": {
         "required": True,
         "description": "JPEG, PNG, WebP, GIF (first frame), BMP, TIFF: multipart field `file`, or the body.",
@@ -32,6 +49,7 @@ ONE_PICTURE: dict[str, Any] = {
     }
 }
 MANY_PICTURES: dict[str, Any] = {
+    "parameters": QUERY,
     "requestBody": {
         "required": True,
         "content": {
@@ -47,104 +65,96 @@ MANY_PICTURES: dict[str, Any] = {
 }
 
 
-def refuse_unknown_query(request: Request) -> None:
-    """Refuse a query parameter that would be ignored: `topk=3` is a typing error, not a wish for five."""
-    for name in request.query_params:
-        if name not in QUERY:
-            raise InvalidRequest(
-                f"there is no query parameter {name[:60]!r}; there are {' and '.join(QUERY)}",
-                field=name[:60],
-            )
+router = APIRouter(tags=["predict"])
 
 
-def choose_model(
-    request: Request,
-    model: Annotated[
-        str | None, Query(description="a served model's name; default: the default model")
-    ] = None,
-) -> Served:
-    """Find the model a request asks for."""
-    served: Served = request.app.state.models.find(model)
-    return served
-
-
-router = APIRouter(tags=["predict"], dependencies=[Depends(refuse_unknown_query)])
-ChosenModel = Annotated[Served, Depends(choose_model)]
-
-
-def choose_top_k(
-    request: Request,
-    served: ChosenModel,
-    top_k: Annotated[
-        int, Query(ge=1, description="how many classes to answer, up to all of the model's")
-    ] = DEFAULT_TOP_K,
-) -> int:
-    """Check `top_k` against the model's number of classes; the default gives way where there are fewer."""
-    classes = len(served.model.card.labels)
-    if top_k > classes and "top_k" in request.query_params:
-        raise InvalidRequest(
-            f"top_k must be at most {classes}, the number of classes of {served.model.name}; got {top_k}",
-            field="top_k",
-        )
-    return min(top_k, classes)
-
-
-TopK = Annotated[int, Depends(choose_top_k)]
-
-
+# Both take the request as it is: FastAPI's own reading of queries and forms, and pydantic's look at the
+# answer, cost 130 µs a picture, more than decoding and classifying it (docs/performance.md).
 @router.post(
     "/predict",
     summary="Classify a picture",
+    response_model=Prediction,
     openapi_extra=ONE_PICTURE,
     responses=problem_responses(400, 404, 413, 415, 422, 503),
 )
-async def predict(request: Request, served: ChosenModel, top_k: TopK) -> Prediction:
+async def predict(request: Request) -> Response:
     """Answer the `top_k` likeliest classes with their probabilities, the likeliest first.
 
     Any colour mode; EXIF orientation is honoured; transparency is seen on white. The model sees the
     central square of the picture, resized to its input.
     """
+    served, top_k = choose(request)
     data = await read_picture(request)
-    probabilities = await served.predict(data, request.state.timings)
-    card = served.model.card
-    return Prediction(
-        model=card.name, version=card.version, predictions=likeliest(probabilities, card.labels, top_k)
-    )
+    ranking = await served.predict(data, request.state.timings)
+    return answer(served, predictions=likeliest(ranking, served, top_k))
 
 
 @router.post(
     "/predict/batch",
     summary="Classify several pictures",
-    response_model_exclude_none=True,
+    response_model=BatchPrediction,
     openapi_extra=MANY_PICTURES,
     responses=problem_responses(404, 413, 415, 422, 503),
 )
-async def predict_batch(request: Request, served: ChosenModel, top_k: TopK) -> BatchPrediction:
+async def predict_batch(request: Request) -> Response:
     """Answer one result a picture in the order sent; an unreadable one has an `error` in its place."""
-    async with read_form(request, request.app.state.settings.max_files) as form:
-        uploads = many_files(form)
-        results = await classify_all(served, uploads, top_k, request.state.timings)
+    served, top_k = choose(request)
+    files = many_files(await read_form(request, request.app.state.settings.max_files))
+    results = await classify_all(served, files, top_k, request.state.timings)
+    return answer(served, results=results)
+
+
+def choose(request: Request) -> tuple[Served, int]:
+    """Find the model a request asks for, and how many classes, no more than it has."""
+    query = read_query(request) if request.scope["query_string"] else DEFAULTS
+    served: Served = request.app.state.models.find(query.model)
+    classes = len(served.model.card.labels)
+    if query.top_k > classes and "top_k" in query.model_fields_set:
+        raise InvalidRequest(
+            f"top_k must be at most {classes}, the number of classes of {served.model.name}; got {query.top_k}",
+            field="top_k",
+        )
+    return served, min(query.top_k, classes)
+
+
+def read_query(request: Request) -> PredictQuery:
+    """Validate the query. Raises InvalidRequest that names each wrong parameter."""
+    for name in request.query_params:
+        if name not in PredictQuery.model_fields:
+            raise InvalidRequest(
+                f"there is no query parameter {name[:60]!r}; there are {' and '.join(PredictQuery.model_fields)}",
+                field=name[:60],
+            )
+    try:
+        return PredictQuery.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise from_pydantic(error.errors()) from None
+
+
+def answer(served: Served, **body: Any) -> Response:
     card = served.model.card
-    return BatchPrediction(model=card.name, version=card.version, results=results)
+    return Response(
+        orjson.dumps({"model": card.name, "version": card.version, **body}), media_type="application/json"
+    )
 
 
 async def classify_all(
-    served: Served, uploads: list[UploadFile], top_k: int, timings: dict[str, float]
-) -> list[Classified | Refused]:
+    served: Served, files: list[Part], top_k: int, timings: dict[str, float]
+) -> list[dict[str, Any]]:
     """Classify many pictures, only so many at once that one request cannot fill the queue by itself.
 
     `timings` gets each stage's longest.
     """
     places = asyncio.Semaphore(served.at_once)
 
-    async def classify(upload: UploadFile) -> Classified | Refused:
+    async def classify(file: Part) -> dict[str, Any]:
         own: dict[str, float] = {}
         async with places:
-            result = await classify_one(served, upload, top_k, own)
+            result = await classify_one(served, file, top_k, own)
         timings.update({stage: max(spent, timings.get(stage, 0.0)) for stage, spent in own.items()})
-        return result
+        return {"filename": file.filename} | result
 
-    tasks = [asyncio.create_task(classify(upload)) for upload in uploads]
+    tasks = [asyncio.create_task(classify(file)) for file in files]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -153,21 +163,23 @@ async def classify_all(
 
 
 async def classify_one(
-    served: Served, upload: UploadFile, top_k: int, timings: dict[str, float]
-) -> Classified | Refused:
+    served: Served, file: Part, top_k: int, timings: dict[str, float]
+) -> dict[str, Any]:
     """Classify one picture of many: its own error is its result, a full server is everybody's."""
     try:
-        check_picture_type(upload.content_type)
-        probabilities = await served.predict(await upload.read(), timings)
+        check_picture_type(file.content_type)
+        ranking = await served.predict(file.data, timings)
     except (QueueFull, ShuttingDown):
         raise
     except ServiceError as error:
-        return Refused(filename=upload.filename, error=Problem(**as_problem(error)))
-    guesses = likeliest(probabilities, served.model.card.labels, top_k)
-    return Classified(filename=upload.filename, predictions=guesses)
+        return {"error": as_problem(error)}
+    return {"predictions": likeliest(ranking, served, top_k)}
 
 
-def likeliest(probabilities: Probabilities, labels: list[str], top_k: int) -> list[Guess]:
-    """Pick the `top_k` classes of falling probability; equal ones in the order of the labels."""
-    order = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
-    return [Guess(label=labels[i], index=i, probability=float(probabilities[i])) for i in order]
+def likeliest(ranking: Ranking, served: Served, top_k: int) -> Guesses:
+    """Name the first `top_k` classes of a ranking."""
+    labels = served.model.card.labels
+    return [
+        {"label": labels[index], "index": index, "probability": probability}
+        for index, probability in zip(ranking.indices[:top_k], ranking.probabilities[:top_k], strict=True)
+    ]

@@ -33,6 +33,12 @@ class NotANumber(Brightness):
         return torch.full([images.shape[0], 2], float("nan"))
 
 
+class Darkens(Brightness):
+    @torch.jit.export
+    def prepare(self, image: Tensor) -> Tensor:
+        return image[:, :4, :4] // 2
+
+
 class PreparesFloats(Brightness):
     @torch.jit.export
     def prepare(self, image: Tensor) -> Tensor:
@@ -64,7 +70,7 @@ def test_weights_in_half_precision_are_widened_once(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in half.module.parameters()} == {torch.float32}
     assert half.filters().dtype == torch.float32
     whole = load_model(write_artefact(tmp_path / "whole.pt"))
-    picture = torch.randint(0, 256, (3, 4, 4), dtype=torch.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (3, 4, 4), np.uint8)
     assert half.classify([picture])[0] == pytest.approx(whole.classify([picture])[0])
 
 
@@ -90,7 +96,7 @@ def test_the_committed_models_load_and_are_what_they_say() -> None:
         ({"labels": ["a", "a"]}, "same label twice"),
         ({"labels": None}, "'labels'"),
         ({"schema": 2}, "'schema'"),
-        ({"input": {"height": 5, "width": 4, "channels": 3}}, "prepare gave (3, 4, 4)"),
+        ({"input": {"height": 5, "width": 4, "channels": 3}}, "prepare gave uint8 (3, 4, 4)"),
         ({"input": {"height": 4, "width": 4, "channels": 1}}, "does not run"),
         ({"parameters": 7}, "6 parameters"),
     ],
@@ -113,7 +119,8 @@ def test_a_card_that_does_not_fit_its_graph_is_refused(
         (OneLogit(), "forward gave (2, 1)"),
         (Raises(), "does not run"),
         (NotANumber(), "not finite"),
-        (PreparesFloats(), "prepare gave"),
+        (PreparesFloats(), "prepare gave float32"),
+        (Darkens(), "changes a picture that fits"),
     ],
 )
 def test_a_graph_that_does_not_do_its_work_is_refused(tmp_path: Path, module: nn.Module, says: str) -> None:

@@ -177,7 +177,7 @@ def test_a_request_that_takes_too_long_is_answered(
     serve: Serve, cat: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = Served.decode
-    monkeypatch.setattr(Served, "decode", lambda self, data: time.sleep(0.5) or decode(self, data))
+    monkeypatch.setattr(Served, "decode", lambda *given: time.sleep(0.5) or decode(*given))
     answer = serve(timeout_s=0.1).post("/predict", files={"file": cat})
     assert_problem(answer, 503, "0.1 s")
     assert int(answer.headers["Retry-After"]) > 0
