@@ -2,16 +2,18 @@
 
 import argparse
 import contextlib
+import logging
 import math
 import os
+import socket
 import sys
 
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
+from service.errors import ArtefactError
 from service.logs import log_config
-from service.settings import SettingsError, load_settings
+from service.settings import Settings, SettingsError, load_settings
+from service.supervisor import STARTUP_FAILURE, supervise
 
 DRAIN_MARGIN_S = 2  # beyond the time a request may take, for requests in flight at SIGTERM
 
@@ -21,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 to be reached from elsewhere")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--workers", type=int, default=1, help="processes; each loads every model")
+    parser.add_argument("--workers", type=int, default=1, help="processes; they share the models' memory")
     options = parser.parse_args()
     # Before NumPy loads: requests run side by side already, and on busy cores OpenBLAS's own threads
     # waited for each other up to 100 times longer than they worked.
@@ -32,33 +34,42 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     if options.workers > 1 and not settings.threads:  # the processes share the cores
-        os.environ["STRIDE_THREADS"] = str(max(1, settings.thread_count // options.workers))
-    return run(
-        uvicorn.Config(
-            "service.app:create_app",
-            factory=True,
-            host=options.host,
-            port=options.port,
-            workers=options.workers,
-            log_config=log_config(settings.log_format),
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(settings.timeout_s) + DRAIN_MARGIN_S,
-        )
+        each = max(1, settings.thread_count // options.workers)
+        settings = settings.model_copy(update={"threads": each})
+    config = uvicorn.Config(
+        "service.app:create_app",
+        factory=True,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        log_config=log_config(settings.log_format),
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(settings.timeout_s) + DRAIN_MARGIN_S,
     )
+    return run(config) if options.workers == 1 else run_several(config, settings)
 
 
-def run(config: uvicorn.Config) -> int:
-    """Run one server, or a supervisor of several; unlike with `uvicorn.run`, a failed start is always a 3."""
-    if config.workers == 1:
-        server = uvicorn.Server(config)
-        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, given on once everything is answered
-            server.run()
-        return 0 if server.started else STARTUP_FAILURE
-    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
-    supervisor.run()
-    failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
-    return STARTUP_FAILURE if failed else 0
+def run(config: uvicorn.Config, sockets: list[socket.socket] | None = None) -> int:
+    """Run one server; unlike with `uvicorn.run`, a failed start is always a 3."""
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, given on once everything is answered
+        server.run(sockets)
+    return 0 if server.started else STARTUP_FAILURE
+
+
+def run_several(config: uvicorn.Config, settings: Settings) -> int:
+    """Load the models once, then run several servers that share them and the address."""
+    from service.app import create_app, load_warm  # noqa: PLC0415  (torch: after the environment is set)
+
+    try:
+        models = load_warm(settings.models_dir, settings.batch_size)
+    except ArtefactError as error:
+        logging.getLogger("service").error("%s", error)
+        return STARTUP_FAILURE
+    config.app, config.factory = create_app(settings, models), False
+    address = config.bind_socket()
+    return supervise(lambda: run(config, [address]), config.workers)
 
 
 if __name__ == "__main__":

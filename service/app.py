@@ -5,7 +5,7 @@ import contextlib
 import signal
 import threading
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from service import problems
 from service.errors import ArtefactError, ServiceError
-from service.middleware import RequestContext
+from service.middleware import Express, RequestContext
 from service.model import Model, load_models
 from service.routes import matrices, models, operations, prediction
 from service.serving import Served, ServedModels
@@ -31,8 +31,11 @@ WEB = Path(__file__).parent / "web"
 SHIPPED = "cifar10-resnet"  # the default model, where it is and nothing else is said
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application from settings (default: the STRIDE_* environment). Opens nothing yet."""
+def create_app(settings: Settings | None = None, loaded: Mapping[str, Model] | None = None) -> FastAPI:
+    """Build the application from settings (default: the STRIDE_* environment). Opens nothing yet.
+
+    The models `loaded` are served where they are given, warm; else those of the settings' folder.
+    """
     settings = settings or load_settings()
     app = FastAPI(
         title="Stride",
@@ -50,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.settings = settings
+    app.state.loaded = loaded
     app.state.draining = False
     for part in (prediction, matrices, models, operations):
         app.include_router(part.router)
@@ -68,12 +72,14 @@ def own_version() -> str:
 def layers(settings: Settings) -> list[Middleware]:
     """List what every request passes, outermost first."""
     context = Middleware(RequestContext, max_body_bytes=settings.max_body_bytes, timeout_s=settings.timeout_s)
+    express = Middleware(Express, endpoints={("POST", "/predict"): prediction.predict})
     if not settings.cors_origins:
-        return [context]
+        return [context, express]
     cors: Any = CORSMiddleware
     return [
         context,
         Middleware(cors, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]),
+        express,
     ]
 
 
@@ -84,7 +90,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # Pillow warns of odd metadata in pictures that it reads all the same: nobody here can mend them.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     torch.set_num_threads(settings.thread_count)
-    loaded = await asyncio.to_thread(load_warm, settings.models_dir, settings.batch_size)
+    loaded = app.state.loaded or await asyncio.to_thread(load_warm, settings.models_dir, settings.batch_size)
     default = settings.default_model or (SHIPPED if SHIPPED in loaded else next(iter(loaded)))
     if default not in loaded:
         raise ArtefactError(f"STRIDE_DEFAULT_MODEL={default}: served are {', '.join(loaded)}")
@@ -102,6 +108,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def load_warm(folder: Path, batch_size: int) -> dict[str, Model]:
     """Load every model of the folder and run it until it is at its speed."""
+    torch.set_num_threads(1)  # none of its own before a fork; the lifespan sets what is wanted
     loaded = load_models(folder)
     for model in loaded.values():
         model.warm_up(batch_size)

@@ -2,22 +2,50 @@
 
 import asyncio
 import logging
+import random
 import re
 import sys
 import time
-import uuid
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ArtefactError, TookTooLong, TooLarge
+from service.errors import ArtefactError, ServiceError, TookTooLong, TooLarge
+from service.logs import log_request
 from service.problems import problem_response
 
 log = logging.getLogger("service")
 CLIENT_CLOSED = 499  # for the log: what nginx calls a client that went away
-SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Express:
+    """Answer the busiest addresses straight away, past the router.
+
+    Measured on `/predict`: FastAPI's routing, two exit stacks and dependencies take 60 µs of a request
+    that needs none of them, of 190 in all. What stands in `endpoints` is a route of the
+    router as well, which describes it, and answers it under a path prefix.
+    """
+
+    def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
+        self.app = app
+        self.endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self.endpoints.get((scope.get("method", ""), scope.get("path", "")))
+        if endpoint is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            response = await endpoint(Request(scope, receive))
+        except ServiceError as error:
+            response = problem_response(error)
+        await response(scope, receive, send)
 
 
 class RequestContext:
@@ -32,8 +60,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, say_why(send) if scope["type"] == "lifespan" else send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        headers = dict(scope["headers"])
+        request_id = choose_id(headers.get(b"x-request-id", b""))
         timings: dict[str, float] = {}
         scope.setdefault("state", {})["timings"] = timings
         started, status = time.perf_counter(), 0
@@ -43,14 +71,17 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 timings["total"] = (time.perf_counter() - started) * 1000
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                headers["Server-Timing"] = ", ".join(f"{k};dur={v:.2f}" for k, v in timings.items())
+                stages = ", ".join([f"{stage};dur={spent:.2f}" for stage, spent in timings.items()])
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"server-timing", stages.encode()),
+                ]
             await send(message)
 
         try:
             async with asyncio.timeout(self.timeout_s) as limit:
-                await self.app(scope, self.counted(scope, receive), send_with_headers)
+                await self.app(scope, self.counted(headers, receive), send_with_headers)
         except ClientDisconnect:
             status = CLIENT_CLOSED  # nobody is there to be answered
         except Exception as error:
@@ -63,34 +94,37 @@ class RequestContext:
                 raise
             await problem_response(answer)(scope, receive, send_with_headers)
         finally:
-            log.log(
-                # A probe every few seconds would bury everything else.
-                logging.DEBUG if scope["path"].startswith("/health/") else logging.INFO,
-                "%s %s %d",
-                scope["method"],
-                quote(scope["path"]),  # as sent: a decoded line end would forge a line
-                status,
-                extra={"request_id": request_id, "status": status, "timings": timings},
-            )
+            # The address as sent: a decoded line end would forge a line.
+            log_request(log, scope["method"], quote(scope["path"]), status, request_id, timings)
 
-    def counted(self, scope: Scope, receive: Receive) -> Receive:
+    def counted(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
         """Count the body as it streams: a Content-Length may be missing, or lie."""
-        declared = Headers(scope=scope).get("content-length", "")
+        declared = headers.get(b"content-length", b"")
         total = int(declared) if declared.isdigit() else 0
-        limit = f"the limit is {self.max_body_bytes:,} bytes"
         seen = 0
 
         async def receive_counted() -> Message:
             nonlocal seen
             if total > self.max_body_bytes:
-                raise TooLarge(f"the body is {total:,} bytes; {limit}")
+                raise self.too_large(f"{total:,} bytes")
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.max_body_bytes:
-                raise TooLarge(f"the body is {seen:,} bytes or more; {limit}")
+                raise self.too_large(f"{seen:,} bytes or more")
             return message
 
         return receive_counted
+
+    def too_large(self, size: str) -> TooLarge:
+        return TooLarge(f"the body is {size}; the limit is {self.max_body_bytes:,} bytes")
+
+
+def choose_id(given: bytes) -> str:
+    """Take the caller's request id where it is sane, or make one."""
+    if given and SANE_ID.fullmatch(given):
+        return given.decode()
+    # No secret. uuid4's system call gives the other thread its turn, which costs more than the id.
+    return f"{random.getrandbits(128):032x}"  # noqa: S311
 
 
 def say_why(send: Send) -> Send:
