@@ -2,10 +2,9 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
-from typing import IO
+from typing import IO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +48,10 @@ TIFF_COMPRESSIONS = {
     *("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "zstd", "jpeg"),
 }
 
+# How many times finer than the model's input a JPEG stays that is scaled while it is decoded. Of about 400
+# photos, two models' top classes stay the same on 98.8 % with 3, 99.5 % with 5, 99.7 to 100 % with 7.
+DETAIL = 7
+
 UPRIGHT: dict[object, Image.Transpose] = {  # EXIF orientation -> what undoes it; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -60,23 +63,36 @@ UPRIGHT: dict[object, Image.Transpose] = {  # EXIF orientation -> what undoes it
 }
 
 
-def decode_image(data: bytes, *, max_pixels: int, channels: int = 3) -> NDArray[np.uint8]:
-    """The picture as uint8 C×H×W, 0..255, contiguous and writable: RGB (`channels` 3) or luma (1).
+def decode_image(
+    data: bytes, *, max_pixels: int, channels: int = 3, square: int | None = None
+) -> NDArray[np.uint8]:
+    """The picture as uint8 C×H×W, 0..255, writable: RGB (`channels` 3) or luma (1).
 
     The first frame or page, upright by its EXIF orientation, on white where it is transparent; colour
-    profiles are ignored, as training does. Raises UndecodablePicture, or TooLarge when width × height
-    is above `max_pixels`, which is known before a pixel is decoded.
+    profiles are ignored, as training does. In memory pixels lie as decoded, channels last. With
+    `square`, a JPEG more than DETAIL times as high and wide as that is scaled while it is decoded, and
+    what comes back is its central square of `square` pixels a side. Raises UndecodablePicture, or
+    TooLarge when width × height as stored is above `max_pixels`, which is known before a pixel is decoded.
     """
     mode = {1: "L", 3: "RGB"}[channels]
     name, read = identify(data)
-    with refusing(f"the {name} picture is damaged or cut short, or of a variant not served", max_pixels):
+    sentence = f"the {name} picture is damaged or cut short, or of a variant not served"
+    try:
         image = read(BytesIO(data))
         check_cost(image, data, max_pixels)
-    with refusing(f"the {name} picture is damaged or cut short", max_pixels):
+        sentence = f"the {name} picture is damaged or cut short"
+        stored = image.size
+        if square is not None:
+            image.draft(None, (DETAIL * square, DETAIL * square))  # of these formats, JPEG alone heeds it
         image.load()
-        picture = turn_upright(to_eight_bits(image), image)
+        picture = to_eight_bits(image)
+        if square is not None and image.size != stored:  # decoded at a fraction
+            picture = cut_square(picture, stored, square)
+        picture = turn_upright(picture, image)
         # Pillow's `convert` copies even where nothing changes.
         return to_array(picture if picture.mode == mode else picture.convert(mode))
+    except Exception as error:
+        refuse(error, sentence, max_pixels)
 
 
 def check_picture_type(content_type: str | None) -> None:
@@ -103,20 +119,16 @@ def identify(data: bytes) -> tuple[str, Callable[[IO[bytes]], ImageFile]]:
     raise UndecodablePicture(f"not a {SERVED} picture")
 
 
-@contextmanager
-def refusing(sentence: str, max_pixels: int) -> Iterator[None]:
+def refuse(error: Exception, sentence: str, max_pixels: int) -> NoReturn:
     """Decoders throw anything at hostile bytes: it becomes `sentence`, and the reason stays in the log."""
-    try:
-        yield
-    except ServiceError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    if isinstance(error, ServiceError):
+        raise error
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         # Some readers hold frames and tiles to Pillow's own limit, and do not say their size.
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         raise TooLarge(f"image is over the limit of {in_words(limit)}") from None
-    except Exception:
-        logger.debug("%s", sentence, exc_info=True)
-        raise UndecodablePicture(sentence) from None
+    logger.debug("%s", sentence, exc_info=error)
+    raise UndecodablePicture(sentence) from None
 
 
 def check_cost(image: ImageFile, data: bytes, max_pixels: int) -> None:
@@ -216,11 +228,26 @@ def turn_upright(picture: Image.Image, stored: Image.Image) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
+def cut_square(picture: Image.Image, stored: tuple[int, int], side: int) -> Image.Image:
+    """Cut the central square out of a picture decoded from `stored` pixels and resize it, antialiased.
+
+    The square is placed by the stored picture's measures: decoded at a quarter or an eighth, its edges
+    fall between pixels, and rounding them moves what the model sees enough to change one answer in 50.
+    """
+    scale = max(1, round(max(stored) / max(picture.size)))
+    width, height = stored
+    whole = min(width, height)
+    left, top = (width - whole) // 2, (height - whole) // 2
+    # Cut first: Pillow's filter would reach beyond the box for what is not part of the square.
+    column, row = left // scale, top // scale
+    edges = (column, row, -(-(left + whole) // scale), -(-(top + whole) // scale))
+    x, y, across = left / scale - column, top / scale - row, whole / scale
+    box = (x, y, x + across, y + across)
+    return picture.crop(edges).resize((side, side), Image.Resampling.BILINEAR, box)
+
+
 def to_array(picture: Image.Image) -> NDArray[np.uint8]:
-    """H×W pixels of C channels as C×H×W."""
-    planes = np.empty((len(picture.getbands()), picture.height, picture.width), np.uint8)
-    # By channel, as bytes, into their place: half the time of `np.asarray` and a transpose.
-    for index, plane in enumerate(planes):
-        channel = picture.getchannel(index).tobytes()
-        plane[:] = np.frombuffer(channel, np.uint8).reshape(plane.shape)
-    return planes
+    """H×W pixels of C channels as C×H×W, a view of them as they lie."""
+    # A bytearray: torch takes only what may be written to.
+    pixels = np.frombuffer(bytearray(picture.tobytes()), np.uint8)
+    return pixels.reshape(picture.height, picture.width, -1).transpose(2, 0, 1)

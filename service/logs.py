@@ -13,7 +13,10 @@ FLUSH_AFTER_S = 0.1
 def log_request(
     log: logging.Logger, method: str, path: str, status: int, request_id: str, timings: dict[str, float]
 ) -> None:
-    """Write a request's one line. Made by hand: `log.info` first looks for the line of code it is called from."""
+    """Write a request's one line.
+
+    Made by hand: `log.info` first looks for the line of code that calls it, which takes as long again.
+    """
     # A probe every few seconds would bury everything else.
     level = logging.DEBUG if path.startswith("/health/") else logging.INFO
     if not log.isEnabledFor(level):
@@ -59,7 +62,10 @@ class BufferedHandler(logging.StreamHandler[TextIO]):
             self.flush()
 
     def flush(self) -> None:
-        with self.lock or threading.RLock(), contextlib.suppress(OSError, ValueError):  # nobody reads any more
+        with (
+            self.lock or threading.RLock(),
+            contextlib.suppress(OSError, ValueError),
+        ):  # nobody reads any more
             lines, self.lines = self.lines, []
             if lines:
                 self.stream.write("\n".join(lines) + self.terminator)

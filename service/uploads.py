@@ -133,7 +133,9 @@ def parse_form(body: bytes, content_type: str, max_files: int) -> list[Part]:
         parser.write(body)
         parser.finalize()
     except FormParserError:
-        raise MalformedRequest("the form cannot be read: it is not multipart/form-data, or cut short") from None
+        raise MalformedRequest(
+            "the form cannot be read: it is not multipart/form-data, or cut short"
+        ) from None
     return reader.parts
 
 

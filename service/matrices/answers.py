@@ -61,7 +61,7 @@ def answer_picture(picture: bytes, form: list[tuple[str, str]], limits: Limits, 
         )
     # Refused before it is decoded where its cells, three a pixel, would be too many below.
     decoded = decode_image(picture, max_pixels=min(max_pixels, limits.max_cells // 3))
-    image = decoded.astype(np.float64)
+    image = decoded.astype(np.float64, order="C")
     ready = perf_counter()
     _check(asked.plan(image), asked.cost(image), limits, field=fields.filter_field)
     output = convolve(image, asked)

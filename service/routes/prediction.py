@@ -19,12 +19,14 @@ Guesses = list[dict[str, Any]]
 
 
 class PredictQuery(BaseModel):
-    """What may stand in the query. An unknown name is refused: `topk=3` is a typing error, not a wish for five."""
+    """What may stand in the query; an unknown name is refused: `topk=3` is a typing error, not a wish for 5."""
 
     model_config = ConfigDict(extra="forbid")
 
     top_k: Annotated[int, Field(ge=1, description="how many classes to answer, up to all of the model's")] = 5
-    model: Annotated[str | None, Field(description="a served model's name; default: the default model")] = None
+    model: Annotated[str | None, Field(description="a served model's name; default: the default model")] = (
+        None
+    )
 
 
 DEFAULTS = PredictQuery()
@@ -46,7 +48,7 @@ ONE_PICTURE: dict[str, Any] = {
             "image/*": {"schema": PICTURE},
             "application/octet-stream": {"schema": PICTURE},
         },
-    }
+    },
 }
 MANY_PICTURES: dict[str, Any] = {
     "parameters": QUERY,
@@ -61,7 +63,7 @@ MANY_PICTURES: dict[str, Any] = {
                 }
             }
         },
-    }
+    },
 }
 
 
@@ -111,7 +113,8 @@ def choose(request: Request) -> tuple[Served, int]:
     classes = len(served.model.card.labels)
     if query.top_k > classes and "top_k" in query.model_fields_set:
         raise InvalidRequest(
-            f"top_k must be at most {classes}, the number of classes of {served.model.name}; got {query.top_k}",
+            f"top_k must be at most {classes}, the number of classes of {served.model.name};"
+            f" got {query.top_k}",
             field="top_k",
         )
     return served, min(query.top_k, classes)
@@ -122,7 +125,8 @@ def read_query(request: Request) -> PredictQuery:
     for name in request.query_params:
         if name not in PredictQuery.model_fields:
             raise InvalidRequest(
-                f"there is no query parameter {name[:60]!r}; there are {' and '.join(PredictQuery.model_fields)}",
+                f"there is no query parameter {name[:60]!r}; there are"
+                f" {' and '.join(PredictQuery.model_fields)}",
                 field=name[:60],
             )
     try:
@@ -162,9 +166,7 @@ async def classify_all(
             task.cancel()
 
 
-async def classify_one(
-    served: Served, file: Part, top_k: int, timings: dict[str, float]
-) -> dict[str, Any]:
+async def classify_one(served: Served, file: Part, top_k: int, timings: dict[str, float]) -> dict[str, Any]:
     """Classify one picture of many: its own error is its result, a full server is everybody's."""
     try:
         check_picture_type(file.content_type)
