@@ -8,8 +8,13 @@ from service.arithmetic.windows import Array
 EXACT_BELOW = 2.0**53
 
 
+BLOCK = 2**15  # cells that stay in the cache from one pass to the next: a third of the time
+
+
 def is_whole(array: Array) -> bool:
-    return bool((np.rint(array) == array).all())
+    cells = array.reshape(-1)
+    blocks = (cells[start : start + BLOCK] for start in range(0, cells.size, BLOCK))
+    return all((np.rint(block) == block).all() for block in blocks)
 
 
 def largest_magnitude(array: Array) -> float:

@@ -79,6 +79,7 @@ def _answer(
     fields, with_steps = read_call(call, body, max_cells=limits.max_cells)
     ready = perf_counter()
     result = compute(fields, limits, with_steps)
+    del fields  # the image goes before its answer is written
     timings = _milliseconds(started, ready)
     if call.wants_npy:
         return Answer(write_npy(_arrange(result)), NPY, timings)

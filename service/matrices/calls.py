@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeVar
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import orjson
 
@@ -10,18 +12,25 @@ from service.errors import InvalidRequest, MalformedRequest, UnsupportedType
 from service.matrices.npy import NPY, read_npy
 from service.matrices.numbers import brief
 from service.matrices.requests import ImageFields, read_fields
+from service.matrices.streams import LARGE_BYTES, Unreadable, read_object
 
 Body = TypeVar("Body", bound=ImageFields)
 JSON = "application/json"
 
 
-class Call(NamedTuple):
+@dataclass(slots=True)
+class Call:
     """A request as HTTP has it, taken off the event loop to be read."""
 
     body: bytes
     content_type: str
     query: list[tuple[str, str]]
     accept: str
+
+    def take_body(self) -> bytes:
+        """Give the body away: it may be 20 MB, and is not needed any more once it is read."""
+        body, self.body = self.body, b""
+        return body
 
     @property
     def wants_npy(self) -> bool:
@@ -39,14 +48,14 @@ def read_call(call: Call, fields: type[Body], *, max_cells: int) -> tuple[Body, 
     if _is_npy(call.content_type):
         if "image" in options:
             raise InvalidRequest("image is the body, not in the query", field="image")
-        image = read_npy(call.body, max_cells=max_cells)
+        image = read_npy(call.take_body(), max_cells=max_cells)
         return read_fields(fields, options | {"image": image}), steps
     for name in options:
         raise InvalidRequest(
             f"there is no query parameter {brief(name)} beside steps: with JSON, fields are in the body",
             field=name[:64],
         )
-    return _read_json(call.body, fields), steps
+    return _read_json(call.take_body(), fields, max_cells), steps
 
 
 def read_words(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -72,7 +81,12 @@ def _is_npy(content_type: str) -> bool:
     raise UnsupportedType(f"the Content-Type is {media_type[:100]}; send {JSON} or {NPY}")
 
 
-def _read_json(body: bytes, fields: type[Body]) -> Body:
+def _read_json(body: bytes, fields: type[Body], max_cells: int) -> Body:
+    if len(body) >= LARGE_BYTES:
+        with suppress(Unreadable):
+            values = read_object(body, max_cells=max_cells)
+            del body  # as large as two images, and there is work to be done
+            return read_fields(fields, values)
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -40,9 +40,8 @@ def read_npy(body: bytes, *, max_cells: int) -> Array:
     cells = np.frombuffer(body, dtype, offset=stream.tell())
     array = cells.reshape(shape, order="F" if fortran_order else "C")
     array = np.ascontiguousarray(array, dtype=np.float64)
-    finite = np.isfinite(array)
-    if not finite.all():
-        where = path_of("image", shape, int(np.argmin(finite)))
+    if not np.isfinite([array.max(), array.min()]).all():
+        where = path_of("image", shape, int(np.argmin(np.isfinite(array))))
         raise InvalidRequest(f"{where} is not a finite number", field="image")
     return array
 
@@ -75,6 +74,7 @@ def _check_kind(shape: tuple[int, ...], dtype: np.dtype[Any], max_cells: int) ->
 
 def write_npy(array: Array) -> bytes:
     """Write float64 in C order, as .npy version 1.0."""
-    stream = BytesIO()
-    npy_format.write_array(stream, np.ascontiguousarray(array), version=(1, 0))
-    return stream.getvalue()
+    array = np.ascontiguousarray(array)
+    header = BytesIO()
+    npy_format.write_array_header_1_0(header, npy_format.header_data_from_array_1_0(array))
+    return b"".join([header.getvalue(), array.data.cast("B")])  # one copy, where a stream makes three

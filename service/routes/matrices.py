@@ -103,12 +103,17 @@ async def answer(request: Request, function: Callable[[Call, Limits], Answer]) -
     """Take a call off HTTP and answer it on a worker's thread."""
     headers = request.headers
     call = Call(
-        body=await request.body(),
+        body=await read_once(request),
         content_type=headers.get("content-type", ""),
         query=request.query_params.multi_items(),
         accept=headers.get("accept", ""),
     )
     return await run(request, function, call, limits_of(request.app.state.settings))
+
+
+async def read_once(request: Request) -> bytes:
+    """Read the body; `request.body()` would keep it until the answer is sent."""
+    return b"".join([piece async for piece in request.stream()])
 
 
 async def run(request: Request, function: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Response:

@@ -19,7 +19,7 @@ Guesses = list[dict[str, Any]]
 
 
 class PredictQuery(BaseModel):
-    """What may stand in the query; an unknown name is refused: `topk=3` is a typing error, not a wish for 5."""
+    """What may stand in the query; an unknown name is refused: `topk=3` is a typing error, no wish for 5."""
 
     model_config = ConfigDict(extra="forbid")
 
