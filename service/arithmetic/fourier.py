@@ -86,7 +86,7 @@ def correlate_by_frequencies(padded: Array, filters: Array, geometry: Geometry, 
 
 
 def steps(results: int, stride: int, valid: int) -> Iterator[tuple[slice, int]]:
-    """Share results out among tiles that give `valid` cells each: which results, and where the tile begins."""
+    """Share results out among tiles of `valid` cells each: which results, and where the tile begins."""
     each = (valid - 1) // stride + 1
     for first in range(0, results, each):
         yield slice(first, min(first + each, results)), first * stride

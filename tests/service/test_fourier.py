@@ -24,6 +24,7 @@ def by_windows(image: Array, asked: Convolution) -> Array:
 def by_frequencies(image: Array, asked: Convolution) -> Array:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fourier, "pays", lambda *_: True)
+        patch.setattr(fourier, "is_even", lambda _: True)  # zeros of the padding may be most of it
         patch.setattr(convolutions, "_correlate_by_windows", refuse)
         return correlate(image, asked)
 
