@@ -4,8 +4,8 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-# How many times finer than the model's input a JPEG stays that is scaled while it is decoded. Two models'
-# top classes stay the same on 98.8 % of about 400 photos with 3, 99.5 % with 5, 99.7 and 100 % with 7.
+# How many times finer than the model's input a JPEG stays that is scaled while it is decoded. Of 2,000 photos
+# two models' top classes stay the same on 99.5 % with 7, 99.2 and 99.5 % with 5; with 14 on no more.
 DETAIL = 7
 
 

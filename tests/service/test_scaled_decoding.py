@@ -44,7 +44,7 @@ def cut_photos(count: int, seed: int = 0) -> Iterator[bytes]:
             for whole, side in zip(original.size, (width, height), strict=True)
         )
         piece = original.crop((left, top, left + width, top + height))
-        scale = np.exp(generator.uniform(np.log(460), np.log(1300))) / min(piece.size)
+        scale = np.exp(generator.uniform(np.log(460), np.log(1000))) / min(piece.size)
         size = tuple(max(S, round(side * scale)) for side in piece.size)
         file = io.BytesIO()
         piece.resize(size, Image.Resampling.BICUBIC).save(
@@ -60,7 +60,7 @@ def cut_photos(count: int, seed: int = 0) -> Iterator[bytes]:
 def test_the_models_answer_as_for_the_full_decoding() -> None:
     photos = [
         (decode_image(data, max_pixels=MANY), decode_image(data, max_pixels=MANY, square=S))
-        for data in cut_photos(320)
+        for data in cut_photos(600)
     ]
     assert all(square.shape == (3, S, S) != whole.shape for whole, square in photos)
     for model in load_models(MODELS).values():
