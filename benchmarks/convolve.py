@@ -37,6 +37,7 @@ from service.matrices.npy import write_npy
 
 Timed = dict[str, Callable[[], object]]
 LIMITS = Limits(2**24, 4_000_000_000)
+TINY = b'{"image": [[1, 2], [3, 4]], "filter": [[1]]}'
 SOBEL = [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]
 SIDES = (1, 3, 5, 7, 9, 11, 15, 25, 31, 51, 101)
 
@@ -129,14 +130,14 @@ def in_process(rounds: int) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def serving(*command: str, **options: Any) -> Iterator[str]:
-    """Run a server on a free port until the block ends."""
+def serving(*command: str, **options: Any) -> Iterator[tuple[str, int]]:
+    """Run a server on a free port until the block ends: its address and its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     server = subprocess.Popen([sys.executable, *command, "--port", port], **options)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", server.pid
     finally:
         server.terminate()
         server.wait(60)
@@ -158,12 +159,12 @@ def post(address: str, body: bytes, *, tries: int = 1) -> bytes:
 def over_http(rounds: int) -> Iterator[dict[str, Any]]:
     """Servers of one process on loopback, asked in turn; answers are compared first."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        addresses = {"ours": stack.enter_context(serving("-m", "service", stderr=subprocess.DEVNULL))}
+        addresses = {"ours": stack.enter_context(serving("-m", "service", stderr=subprocess.DEVNULL))[0]}
         for number, (name, returns) in enumerate(TUTORIALS.items()):
             module = f"tutorial{number}"
             (Path(folder) / f"{module}.py").write_text(TUTORIAL.format(returns=returns), encoding="utf-8")
             command = ("-m", "uvicorn", f"{module}:app", "--app-dir", folder, "--log-level", "warning")
-            addresses[name] = stack.enter_context(serving(*command))
+            addresses[name] = stack.enter_context(serving(*command))[0]
         for kind, image in images().items():
             body = body_of(image)
             answers = [orjson.loads(post(address, body, tries=200)) for address in addresses.values()]
@@ -176,23 +177,28 @@ def over_http(rounds: int) -> Iterator[dict[str, Any]]:
                 },
                 rounds,
             )
-            for name in TUTORIALS:
+            for name, returns in TUTORIALS.items():
                 label = f"over HTTP, {kind}: FastAPI, list[list[float]] and SciPy, {name} / ours"
-                yield row(label, times[name], times["ours"], "" if TUTORIALS[name] else "at least 10")
+                yield row(label, times[name], times["ours"], "" if returns else "at least 10")
 
 
 PEAK = """
-import re, sys
-from benchmarks.convolve import LIMITS, Call, answer_convolve
+import sys
+from benchmarks.convolve import LIMITS, TINY, Call, answer_convolve, peak
 def answer(read):
     answer_convolve(Call(read(), "application/json", [], ""), LIMITS)
-def peak():  # not getrusage's, which begins with that of the process this one was forked from
-    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
-answer(lambda: b'{"image": [[1, 2], [3, 4]], "filter": [[1]]}')
-before = peak()
+answer(lambda: TINY)
+before = peak("self")
 answer(open(sys.argv[1], "rb").read)
-print((peak() - before) / 8e6)
+print(peak("self") - before)
 """
+
+
+def peak(process: int | str) -> float:
+    """A process's peak memory so far, in sizes of the array (8 MB)."""
+    # Not getrusage's, which begins with that of the process this one was forked from.
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 8e6
 
 
 def memory() -> Iterator[dict[str, Any]]:
@@ -206,22 +212,36 @@ def memory() -> Iterator[dict[str, Any]]:
         yield {"name": f"peak memory / the array, {kind}", "ratio": float(done.stdout), "bar": "at most 6"}
 
 
+def server_memory() -> Iterator[dict[str, Any]]:
+    """The peak of a server that has answered the same body five times: some of it is not given back."""
+    for kind, image in images().items():
+        with serving("-m", "service", stderr=subprocess.DEVNULL) as (address, process):
+            post(address, TINY, tries=200)
+            before = peak(process)
+            for _ in range(5):
+                post(address, body_of(image))
+            most = peak(process) - before
+        yield {"name": f"a server's peak memory / the array, {kind}", "ratio": most, "bar": "at most 6"}
+
+
 def algorithms(rounds: int) -> Iterator[dict[str, Any]]:
-    """Windows and frequencies on a picture of 1000×1000, and which is chosen."""
+    """Windows and frequencies, and which is chosen; depthwise, each channel is a picture of its own."""
     generator = np.random.default_rng(0)
-    cases = [(1, 1, side) for side in SIDES] + [(3, 8, 3), (3, 64, 3), (3, 64, 7), (3, 1, 15), (1, 8, 31)]
-    for channels, kernels, side in cases:
-        length = 1000 if kernels == 1 else 300
+    cases = [(1, 1, side, 1) for side in SIDES] + [(1, 1, 31, 4)]
+    cases += [(channels, 1, 15, 1) for channels in (3, 16)] + [(1, 8, 31, 1), (1, 64, 31, 1)]
+    cases += [(3, kernels, side, 1) for kernels in (8, 64) for side in (3, 7, 11)]
+    for channels, kernels, side, stride in cases:
+        length = 1000 if channels * kernels <= 3 else 300
         image = generator.random((channels, length, length))
         filters = generator.standard_normal((kernels, channels, side, side))
-        geometry = Convolution(filters).plan(image)
+        geometry = Convolution(filters, stride=(stride, stride)).plan(image)
         out = np.empty((kernels, *geometry.output))
         given = (image, filters, geometry, out)
         variants: Timed = {
             "windows": lambda given=given: _correlate_by_windows(*given),
             "frequencies": lambda given=given: fourier.correlate_by_frequencies(*given),
         }
-        if channels == kernels == 1 and side <= 31:
+        if channels == kernels == stride == 1 and side <= 31:
             variants["SciPy"] = lambda i=image[0], f=filters[0, 0]: correlate2d(i, f, "valid")
         times = measure(variants, 1 if side > 31 else max(3, rounds // 3))
         chosen = "frequencies" if fourier.pays(geometry, channels, kernels) else "windows"
@@ -230,6 +250,7 @@ def algorithms(rounds: int) -> Iterator[dict[str, Any]]:
             "channels": channels,
             "filters": kernels,
             "size": side,
+            "stride": stride,
             "image": length,
             **medians,
             "chosen": chosen,
@@ -248,14 +269,14 @@ def print_ratios(rows: list[dict[str, Any]]) -> None:
 
 
 def print_algorithms(rows: list[dict[str, Any]]) -> None:
-    print("\n| image | filters | windows, ms | frequencies, ms | SciPy's correlate2d, ms | chosen |")
+    print("\n| image | filters, stride | windows, ms | frequencies, ms | SciPy's correlate2d, ms | chosen |")
     print("| --- | --- | --- | --- | --- | --- |")
     for each in rows:
         image = f"{each['image']}×{each['image']}×{each['channels']}"
         scipy = f"{each['SciPy']:.1f}" if "SciPy" in each else ""
         print(
-            f"| {image} | {each['filters']} of {each['size']}×{each['size']} | {each['windows']:.1f}"
-            f" | {each['frequencies']:.1f} | {scipy} | {each['chosen']} |"
+            f"| {image} | {each['filters']} of {each['size']}×{each['size']}, {each['stride']}"
+            f" | {each['windows']:.1f} | {each['frequencies']:.1f} | {scipy} | {each['chosen']} |"
         )
 
 
@@ -273,7 +294,7 @@ def main() -> None:
         "rounds": options.rounds,
     }
     print(", ".join(f"{name} {value}" for name, value in machine.items()) + "\n")
-    ratios = [*in_process(options.rounds), *memory(), *over_http(options.rounds)]
+    ratios = [*in_process(options.rounds), *memory(), *server_memory(), *over_http(options.rounds)]
     print_ratios(ratios)
     ways = list(algorithms(options.rounds))
     print_algorithms(ways)

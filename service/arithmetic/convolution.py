@@ -124,9 +124,10 @@ def correlate(image: Array, convolution: Convolution) -> Array:
 def _correlate(padded: Array, weights: Array, geometry: Geometry, out: Array) -> None:
     """Pick the quicker of two ways, where both hold what is promised, and write the sums into `out`."""
     if fourier.pays(geometry, len(padded), len(weights)):
-        bound = fourier.error_bound(padded, weights, geometry)
-        exact = is_whole(padded) and is_whole(weights)
-        if bound < EXACT_WITHIN if exact else bound < FAR_FROM_OVERFLOW and fourier.is_even(padded):
+        largest = largest_magnitude(padded)
+        bound = fourier.error_bound(largest, weights, geometry)
+        exact = is_whole(weights) and is_whole(padded)
+        if bound < EXACT_WITHIN if exact else bound < FAR_FROM_OVERFLOW and fourier.is_even(padded, largest):
             fourier.correlate_by_frequencies(padded, weights, geometry, out)
             if exact:
                 np.rint(out, out=out)

@@ -5,7 +5,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 
 from service.arithmetic import convolution, pooling
 from service.arithmetic.convolution import convolve
@@ -19,12 +18,13 @@ from service.matrices.calls import JSON, Body, Call, read_call, read_words
 from service.matrices.npy import NPY, write_npy
 from service.matrices.rendering import PNG, encode_png, to_picture
 from service.matrices.requests import ConvolvePictureRequest, ConvolveRequest, PoolRequest, read_fields
+from service.matrices.serialization import write_object
 
 
 class Answer(NamedTuple):
     """The body of an answer, its media type, and the milliseconds of its stages."""
 
-    body: bytes
+    body: bytes | memoryview
     media_type: str
     timings: dict[str, float]
 
@@ -130,16 +130,12 @@ def _arrange(result: Result) -> Array:
     return result.output.transpose(1, 2, 0) if result.layout == "HWC" else result.output
 
 
-def _write_json(result: Result) -> bytes:
-    output: np.ndarray[Any, Any] = np.ascontiguousarray(_arrange(result))
-    answer = {
-        "output": output.astype(np.int64) if result.exact else output,
-        "shape": output.shape,
-        "size": describe_size(result.geometry),
-    }
+def _write_json(result: Result) -> memoryview:
+    output = _arrange(result)
+    others: dict[str, Any] = {"shape": output.shape, "size": describe_size(result.geometry)}
     if result.steps is not None:
-        answer["steps"] = result.steps
+        others["steps"] = result.steps
         if result.layout is None:
             for step in result.steps:
                 del step["channel"]
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return write_object(output, others, exact=result.exact)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import orjson
 
 from service.errors import InvalidRequest, MalformedRequest, UnsupportedType
+from service.matrices.buffers import Bytes
 from service.matrices.npy import NPY, read_npy
 from service.matrices.numbers import brief
 from service.matrices.requests import ImageFields, read_fields
@@ -22,12 +23,12 @@ JSON = "application/json"
 class Call:
     """A request as HTTP has it, taken off the event loop to be read."""
 
-    body: bytes
+    body: Bytes
     content_type: str
     query: list[tuple[str, str]]
     accept: str
 
-    def take_body(self) -> bytes:
+    def take_body(self) -> Bytes:
         """Give the body away: it may be 20 MB, and is not needed any more once it is read."""
         body, self.body = self.body, b""
         return body
@@ -81,24 +82,24 @@ def _is_npy(content_type: str) -> bool:
     raise UnsupportedType(f"the Content-Type is {media_type[:100]}; send {JSON} or {NPY}")
 
 
-def _read_json(body: bytes, fields: type[Body], max_cells: int) -> Body:
+def _read_json(body: Bytes, fields: type[Body], max_cells: int) -> Body:
     if len(body) >= LARGE_BYTES:
         with suppress(Unreadable):
             values = read_object(body, max_cells=max_cells)
             del body  # as large as two images, and there is work to be done
             return read_fields(fields, values)
     try:
-        values = orjson.loads(body)
+        values = orjson.loads(memoryview(body))
     except orjson.JSONDecodeError as error:
         _blame_a_number(body, fields)
         raise MalformedRequest(f"the body is not JSON: {error}", field="body") from None
     return read_fields(fields, values)
 
 
-def _blame_a_number(body: bytes, fields: type[Body]) -> None:
+def _blame_a_number(body: Bytes, fields: type[Body]) -> None:
     """NaN, Infinity and 1e999 are no JSON; raise InvalidRequest that names the field with one."""
     try:
-        values = json.loads(body)
+        values = json.loads(body[:])
     except (ValueError, RecursionError):
         return
     read_fields(fields, values)

@@ -10,26 +10,28 @@ from numpy.lib import format as npy_format
 
 from service.arithmetic.windows import Array
 from service.errors import InvalidRequest, MalformedRequest
+from service.matrices.buffers import Bytes
 from service.matrices.numbers import path_of
 
 NPY = "application/x-npy"
 
 # A header of numbers is about 100 characters; NumPy's own limit leaves room for structured types.
 MAX_HEADER_CHARACTERS = 2048
+LONGEST_HEADER = 12 + MAX_HEADER_CHARACTERS  # after 6 bytes of magic, 2 of version and 4 of length
 READERS: dict[tuple[int, int], Any] = {
     (1, 0): npy_format.read_array_header_1_0,
     (2, 0): npy_format.read_array_header_2_0,
 }
 
 
-def read_npy(body: bytes, *, max_cells: int) -> Array:
+def read_npy(body: Bytes, *, max_cells: int) -> Array:
     """Read a 2-D or 3-D array of finite numbers, of any real type, as float64 in C order.
 
     Nothing is unpickled: `numpy.load` is not called, and the numbers are looked at only when there
     are as many bytes as the header promises. Raises MalformedRequest for what is no .npy,
     InvalidRequest for an array of another kind.
     """
-    stream = BytesIO(body)
+    stream = BytesIO(body[:LONGEST_HEADER])
     shape, fortran_order, dtype = _read_header(stream)
     _check_kind(shape, dtype, max_cells)
     promised, present = prod(shape) * dtype.itemsize, len(body) - stream.tell()

@@ -15,10 +15,12 @@ import numpy as np
 import orjson
 
 from service.arithmetic.windows import Array
+from service.matrices.buffers import Bytes
 
 # From here on it pays: 0.9 of the time of reading the body whole, 0.4 to 0.5 at 4 to 19 MB.
 LARGE_BYTES = 128 * 2**10
 PIECE_BYTES = 64 * 2**10
+COUNTED_BYTES = 256 * 2**10
 NARROWEST = 32  # numbers in a row: a row costs as much to file away as 30 numbers
 
 KEY = b'"image"'
@@ -32,18 +34,18 @@ class Unreadable(Exception):
     """The body is not plainly an object with a matrix of numbers: read it the long way."""
 
 
-def read_object(body: bytes, *, max_cells: int) -> dict[str, Any]:
+def read_object(body: Bytes, *, max_cells: int) -> dict[str, Any]:
     """Read a JSON object whose `image` is a rectangle of numbers; it comes as float64, H×W or H×W×C.
 
     Raises Unreadable for everything else, be it valid or not.
     """
-    key = body.find(KEY)
+    key = body.find(KEY, 0)  # a mapping would begin where it was last written
     opening = OPENING.match(body, key + len(KEY)) if key > 0 else None
     if opening is None or not BEFORE.search(body, max(0, key - 64), key):
         raise Unreadable
     start = opening.start(1)
     # No number holds a quote or a brace: the image ends at the last bracket before the next of them.
-    ends = [end for sign in b'"}' if (end := body.find(sign, start)) >= 0]
+    ends = [end for sign in (b'"', b"}") if (end := body.find(sign, start)) >= 0]
     stop = body.rfind(b"]", start, min(ends, default=0)) + 1
     # Of what JSON has beside numbers, true and null hold a u, and false an a.
     if not stop or body.find(b"u", start, stop) >= 0 or body.find(b"a", start, stop) >= 0:
@@ -63,7 +65,7 @@ def load(text: bytes) -> Any:
         raise Unreadable from None
 
 
-def read_matrix(body: bytes, start: int, stop: int, axes: int, max_cells: int) -> Array:
+def read_matrix(body: Bytes, start: int, stop: int, axes: int, max_cells: int) -> Array:
     """Read the rectangle of numbers at body[start:stop]."""
     shape = measure(body, start, stop, axes)
     if prod(shape) > max_cells or prod(shape[1:]) < NARROWEST:
@@ -76,16 +78,16 @@ def read_matrix(body: bytes, start: int, stop: int, axes: int, max_cells: int) -
         for cells in rows:
             fill(matrix[row], cells)
             row += 1
-    if row < len(matrix):
+    if row < len(matrix):  # or it would show what memory held before
         raise Unreadable
     return matrix
 
 
-def measure(body: bytes, start: int, stop: int, axes: int) -> tuple[int, ...]:
+def measure(body: Bytes, start: int, stop: int, axes: int) -> tuple[int, ...]:
     """Tell the shape by the first row and the number of brackets; `fill` holds every row to it."""
     end = ROW_END[axes].search(body, start, stop)
     first = load(body[start + 1 : end.end()]) if end else None
-    brackets = body.count(b"[", start, stop) - 1
+    brackets = count(body, ord("["), start, stop) - 1
     if not isinstance(first, list) or not first:
         raise Unreadable
     if axes == 2:
@@ -95,7 +97,14 @@ def measure(body: bytes, start: int, stop: int, axes: int) -> tuple[int, ...]:
     return brackets // (len(first) + 1), len(first), len(first[0])
 
 
-def pieces(body: bytes, at: int, stop: int, row_end: re.Pattern[bytes]) -> Iterator[list[Any]]:
+def count(body: Bytes, sign: int, start: int, stop: int) -> int:
+    """Count a byte in a quarter of the time that `bytes.count` takes, which a mapping does not have."""
+    signs = np.frombuffer(body, np.uint8)[start:stop]
+    each = range(0, len(signs), COUNTED_BYTES)
+    return sum(int(np.count_nonzero(signs[at : at + COUNTED_BYTES] == sign)) for at in each)
+
+
+def pieces(body: Bytes, at: int, stop: int, row_end: re.Pattern[bytes]) -> Iterator[list[Any]]:
     """Read the rows between two places, some at a time."""
     while True:
         end = row_end.search(body, min(at + PIECE_BYTES, stop), stop)
@@ -115,7 +124,7 @@ def pieces(body: bytes, at: int, stop: int, row_end: re.Pattern[bytes]) -> Itera
 
 
 def fill(row: Array, cells: Any) -> None:
-    """Write one row of a matrix: W numbers, or W lists of C numbers."""
+    """Write one row of a matrix: W numbers, finite as orjson reads no others, or W lists of C numbers."""
     if type(cells) is not list or len(cells) != len(row):
         raise Unreadable
     if row.ndim == 2:
@@ -130,5 +139,3 @@ def fill(row: Array, cells: Any) -> None:
             flat[:] = cells
         except (TypeError, ValueError, OverflowError):
             raise Unreadable from None
-    if not np.isfinite(flat).all():
-        raise Unreadable

@@ -10,6 +10,7 @@ from service.arithmetic.filters import CATALOGUE
 from service.arithmetic.geometry import Limits
 from service.errors import InvalidRequest
 from service.matrices.answers import Answer, answer_convolve, answer_picture, answer_pool
+from service.matrices.buffers import LARGE_BYTES, Bytes, reserve
 from service.matrices.calls import Call
 from service.matrices.openapi import (
     CONVOLVE_EXAMPLES,
@@ -111,9 +112,18 @@ async def answer(request: Request, function: Callable[[Call, Limits], Answer]) -
     return await run(request, function, call, limits_of(request.app.state.settings))
 
 
-async def read_once(request: Request) -> bytes:
-    """Read the body; `request.body()` would keep it until the answer is sent."""
-    return b"".join([piece async for piece in request.stream()])
+async def read_once(request: Request) -> Bytes:
+    """Read the body; `request.body()` would hold it twice, and keep it until the answer is sent."""
+    declared = request.headers.get("content-length", "")
+    pieces = request.stream()
+    if not declared.isdigit() or int(declared) < LARGE_BYTES:
+        return b"".join([piece async for piece in pieces])
+    first = await anext(pieces)  # RequestContext has looked at the length by now
+    body = reserve(int(declared))
+    body.write(first)
+    async for piece in pieces:
+        body.write(piece)
+    return body
 
 
 async def run(request: Request, function: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Response:

@@ -12,6 +12,7 @@ from scipy.signal import correlate2d
 from service.arithmetic import convolution as convolutions
 from service.arithmetic import fourier
 from service.arithmetic.convolution import Convolution, convolve, correlate
+from service.arithmetic.exactness import largest_magnitude
 from service.arithmetic.windows import Array
 
 
@@ -24,7 +25,7 @@ def by_windows(image: Array, asked: Convolution) -> Array:
 def by_frequencies(image: Array, asked: Convolution) -> Array:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fourier, "pays", lambda *_: True)
-        patch.setattr(fourier, "is_even", lambda _: True)  # zeros of the padding may be most of it
+        patch.setattr(fourier, "is_even", lambda *_: True)  # zeros of the padding may be most of it
         patch.setattr(convolutions, "_correlate_by_windows", refuse)
         return correlate(image, asked)
 
@@ -93,15 +94,17 @@ def test_small_filters_and_long_strides_go_by_windows() -> None:
         assert fourier.pays(asked.plan(image), 1, len(asked.filters)) is quicker
 
 
-def test_whole_numbers_stay_exact_where_frequencies_could_not_hold_them() -> None:
+def test_whole_numbers_stay_exact_where_frequencies_would_miss_them() -> None:
     """Just below 2**53 a sum has no digit to spare: only the windows give it."""
-    image = np.full((1, 200, 200), 2.0**44 - 1)
-    image[0, ::7, ::3] = 1
-    asked = Convolution(np.where(np.arange(441).reshape(1, 1, 21, 21) % 2, -1.0, 1.0))
+    image = np.random.default_rng(0).integers(2**43, 2**44, (1, 120, 120)).astype(float)
+    asked = Convolution(np.ones((1, 1, 21, 21)))
     geometry = asked.plan(image)
     assert fourier.pays(geometry, 1, 1)
-    assert fourier.error_bound(image, asked.filters, geometry) > convolutions.EXACT_WITHIN
-    expected = correlate2d(image[0].astype(np.int64), asked.filters[0, 0].astype(np.int64), "valid")
+    expected = correlate2d(image[0].astype(np.int64), np.ones((21, 21), np.int64), "valid")
+    assert expected.max() < 2**53
+    missed = np.empty((1, *geometry.output))
+    fourier.correlate_by_frequencies(image, asked.filters, geometry, missed)
+    assert np.abs(missed[0] - expected).max() >= 1
     np.testing.assert_array_equal(convolve(image, asked)[0].astype(np.int64), expected)
 
 
@@ -116,9 +119,39 @@ def test_the_error_stays_below_its_bound() -> None:
             exact = by_windows(image, asked)
             out = np.empty_like(exact)
             fourier.correlate_by_frequencies(image, filters, asked.plan(image), out)
-            bound = fourier.error_bound(image, filters, asked.plan(image))
+            bound = fourier.error_bound(largest_magnitude(image), filters, asked.plan(image))
             worst = max(worst, float(np.abs(out - exact).max() / bound))
     assert 1e-6 < worst < 0.5
+
+
+def test_filters_beyond_the_room_for_their_spectra_go_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (2, 150, 140)).astype(float)
+    asked = Convolution(generator.integers(-9, 10, (5, 2, 15, 15)).astype(float))
+    monkeypatch.setattr(fourier, "SPECTRUM_BYTES", 2 * 2 * 8 * 128 * 128)
+    assert fourier.at_once(128, channels=2) == 2
+    np.testing.assert_array_equal(by_frequencies(image, asked), by_windows(image, asked))
+    monkeypatch.setattr(fourier, "SPECTRUM_BYTES", 2 * 8 * 128 * 128 - 1)
+    assert not fourier.pays(asked.plan(image), 2, 5)
+
+
+def test_a_point_on_black_is_drawn_as_the_filter_and_black_stays_black() -> None:
+    """The point spread function: most cells are 0, and none towers above the others."""
+    image = np.zeros((1, 700, 600))
+    image[0, 300, 200] = 255.0
+    taps = np.random.default_rng(0).random((31, 31))
+    asked = Convolution(taps[np.newaxis, np.newaxis], padding="same", flip=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolutions, "_correlate_by_windows", refuse)
+        result = convolve(image, asked)[0]
+    np.testing.assert_allclose(result[285:316, 185:216], 255 * taps, rtol=0, atol=1e-12)
+    assert not result[500:].any()
+
+
+def test_an_image_of_zeros_is_even() -> None:
+    image = np.zeros((1, 200, 200))
+    assert fourier.is_even(image, 0.0)
+    assert not convolve(image, Convolution(np.full((1, 1, 25, 25), 0.1))).any()
 
 
 @pytest.mark.parametrize("outlier", [1e20, 1e300])
@@ -129,3 +162,11 @@ def test_a_towering_cell_does_not_drown_the_others(outlier: float) -> None:
     image[0, 0, 0] = outlier
     result = convolve(image, asked)
     np.testing.assert_allclose(result[0, 1:], expected[0, 1:], rtol=1e-13)
+
+
+def test_a_towering_cell_does_not_drown_the_few_that_a_black_image_has() -> None:
+    image = np.zeros((1, 200, 200))
+    image[0, 1, 1], image[0, 150, 152], image[0, 170, 40] = 1e20, 1.0, 2.0
+    assert not np.any(image.reshape(-1)[:: image.size // fourier.SAMPLE])
+    result = convolve(image, Convolution(np.full((1, 1, 25, 25), 0.1)))[0]
+    assert (result[140, 140], result[160, 30], result[100, 100]) == (0.1, 0.2, 0.0)

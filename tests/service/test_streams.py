@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from service.errors import ServiceError
 from service.matrices import calls, streams
+from service.matrices.buffers import Bytes, reserve
 from service.matrices.calls import Call, read_call
 from service.matrices.requests import ConvolveRequest
 from service.matrices.streams import Unreadable, read_object
@@ -30,6 +32,13 @@ numbers = st.one_of(
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9)) | st.tuples(*[st.integers(1, 5)] * 3)
 
 
+def mapped(body: bytes) -> Bytes:
+    """A body as the route hands on a large one."""
+    buffer = reserve(len(body))
+    buffer.write(body)
+    return buffer
+
+
 @st.composite
 def matrices(draw: st.DrawFn) -> list[Any]:
     shape = draw(shapes)
@@ -42,9 +51,14 @@ def matrices(draw: st.DrawFn) -> list[Any]:
     st.sampled_from([None, 0, 2]),
     st.permutations(["image", "filter", "note"]),
     st.integers(1, 60),
+    st.sampled_from([bytes, mapped]),
 )
 def test_what_is_read_in_pieces_is_what_is_read_whole(
-    image: list[Any], indent: int | None, order: list[str], piece: int
+    image: list[Any],
+    indent: int | None,
+    order: list[str],
+    piece: int,
+    held: Callable[[bytes], Bytes],
 ) -> None:
     fields = {"image": image, "filter": [[1, 2]], "note": 'a "quoted" {brace}, [bracket'}
     body = json.dumps({name: fields[name] for name in order}, indent=indent).encode()
@@ -52,7 +66,7 @@ def test_what_is_read_in_pieces_is_what_is_read_whole(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "PIECE_BYTES", piece)
         patch.setattr(streams, "NARROWEST", 1)
-        values = read_object(body, max_cells=MANY)
+        values = read_object(held(body), max_cells=MANY)
     assert list(values) == order
     assert {name: values[name] for name in ("filter", "note")} == {n: fields[n] for n in ("filter", "note")}
     np.testing.assert_array_equal(values["image"], whole)
@@ -71,13 +85,19 @@ ODD = [
     '{"image": [[1, [2]], [3, 4]], "filter": [[1]]}',
     '{"image": [[[[1]]]], "filter": [[1]]}',
     '{"image": [[1, true]], "filter": [[1]]}',
+    '{"image": [[1, false]], "filter": [[1]]}',
     '{"image": [[1, null]], "filter": [[1]]}',
     '{"image": [[1, "2"]], "filter": [[1]]}',
     '{"image": [[1, {}]], "filter": [[1]]}',
     '{"image": [[1, NaN]], "filter": [[1]]}',
+    '{"image": [[1, Infinity]], "filter": [[1]]}',
     '{"image": [[1, 1e999]], "filter": [[1]]}',
+    '{"image": [[1, -1e999]], "filter": [[1]]}',
+    '{"image": [[1, 1' + "0" * 400 + ']], "filter": [[1]]}',
     '{"image": [[1, 2] [3, 4]], "filter": [[1]]}',
     '{"image": [[1, 2],, [3, 4]], "filter": [[1]]}',
+    '{"image": [[1, 2], 3], "filter": [[1]]}',
+    '{"image": [[1, 2], 3, [4, 5]], "filter": [[1]]}',
     '{"image": [[1, 2], [3, 4],], "filter": [[1]]}',
     '{"image": [[1, 2], [3, 4], "filter": [[1]]}',
     '{"image": [[1, 2], [3, 4]]], "filter": [[1]]}',
@@ -97,17 +117,17 @@ ODD = [
 
 @pytest.mark.parametrize("text", ODD)
 def test_what_is_odd_is_answered_as_if_read_whole(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(large: int) -> object:
+    def read(large: int, held: Callable[[bytes], Bytes] = bytes) -> object:
         monkeypatch.setattr(calls, "LARGE_BYTES", large)
         monkeypatch.setattr(streams, "PIECE_BYTES", 1)
         monkeypatch.setattr(streams, "NARROWEST", 0)
         try:
-            call = Call(text.encode(), "application/json", [], "")
+            call = Call(held(text.encode()), "application/json", [], "")
             return read_call(call, ConvolveRequest, max_cells=MANY)[0].image.tolist()
         except ServiceError as error:
             return type(error), error.detail, error.errors
 
-    assert read(0) == read(MANY)
+    assert read(0) == read(0, mapped) == read(MANY) == read(MANY, mapped)
 
 
 def test_a_matrix_over_the_limit_is_not_allocated() -> None:
