@@ -63,7 +63,7 @@ def run_several(config: uvicorn.Config, settings: Settings) -> int:
     from service.app import create_app, load_warm  # noqa: PLC0415  (torch: after the environment is set)
 
     try:
-        models = load_warm(settings.models_dir, settings.batch_size)
+        models = load_warm(settings)
     except ArtefactError as error:
         logging.getLogger("service").error("%s", error)
         return STARTUP_FAILURE

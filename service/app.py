@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import threading
 import warnings
@@ -22,11 +23,13 @@ from service import problems
 from service.errors import ArtefactError, ServiceError
 from service.middleware import Express, RequestContext
 from service.model import Model, load_models
+from service.prepacking import multiplies_bfloat16
 from service.routes import matrices, models, operations, prediction
 from service.serving import Served, ServedModels
 from service.settings import Settings, load_settings
 from service.workers import Workers
 
+log = logging.getLogger("service")
 WEB = Path(__file__).parent / "web"
 SHIPPED = "cifar10-resnet"  # the default model, where it is and nothing else is said
 
@@ -90,7 +93,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # Pillow warns of odd metadata in pictures that it reads all the same: nobody here can mend them.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     torch.set_num_threads(settings.thread_count)
-    loaded = app.state.loaded or await asyncio.to_thread(load_warm, settings.models_dir, settings.batch_size)
+    loaded = app.state.loaded or await asyncio.to_thread(load_warm, settings)
     default = settings.default_model or (SHIPPED if SHIPPED in loaded else next(iter(loaded)))
     if default not in loaded:
         raise ArtefactError(f"STRIDE_DEFAULT_MODEL={default}: served are {', '.join(loaded)}")
@@ -106,12 +109,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await one.batcher.close()
 
 
-def load_warm(folder: Path, batch_size: int) -> dict[str, Model]:
-    """Load every model of the folder and run it until it is at its speed."""
+def load_warm(settings: Settings) -> dict[str, Model]:
+    """Load every model of the folder, make it quick, and run it until it is at its speed."""
     torch.set_num_threads(1)  # none of its own before a fork; the lifespan sets what is wanted
-    loaded = load_models(folder)
+    loaded = load_models(settings.models_dir)
     for model in loaded.values():
-        model.warm_up(batch_size)
+        model.accelerate(bfloat16=settings.precision == "auto" and multiplies_bfloat16())
+        model.warm_up(settings.batch_size)
+        log.info("model %s is ready: %s", model.name, model.way)
     return loaded
 
 

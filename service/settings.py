@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     timeout_s: Annotated[float, Field(gt=0)] = Field(
         30.0, description="longest a request may wait and run, seconds; longer is answered 503"
     )
+    precision: Literal["auto", "float32"] = Field(
+        "auto", description="`auto`: large models compute in bfloat16 where the processor multiplies it"
+    )
     threads: int = Field(
         0, ge=0, description="CPU threads for inference and for decoding; 0: as many as cores"
     )

@@ -172,7 +172,8 @@ def test_a_batch_answers_what_single_requests_answer(client: httpx.Client, cat: 
         alone = send(client, picture).json()["predictions"]
         assert [guess["label"] for guess in result["predictions"]] == [guess["label"] for guess in alone]
         assert [guess["probability"] for guess in result["predictions"]] == pytest.approx(
-            [guess["probability"] for guess in alone], abs=1e-6
+            [guess["probability"] for guess in alone],
+            abs=1e-2,  # bfloat16, where the processor has it
         )
 
 
