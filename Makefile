@@ -16,7 +16,7 @@ PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve train test test-container lint format clean
+.PHONY: help setup serve train test test-container bench lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ test: $(VENV)/.developing ## run the tests; ARGS='-k name'
 
 test-container: ## build the image, run it with compose and use it; skipped without a container engine
 	bash tests/container/run.sh
+
+bench: $(VENV)/.developing ## compare with other servers under load (needs wrk); ARGS='--only ours,tutorial --quick'
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 lint: $(VENV)/.developing ## check style, format and types
 	$(BIN)/ruff check .

@@ -23,11 +23,12 @@ file:close()
 done = function(summary, latency, requests)
   local e = summary.errors
   local statuses = %s
-  io.write(string.format('{"seconds": %%.6f, "requests": %%d, "not_2xx": %%d, "socket_errors": %%d, "timeouts": %%d, '
-    .. '"p50_ms": %%.3f, "p90_ms": %%.3f, "p99_ms": %%.3f, "max_ms": %%.3f, "statuses": %%s}\\n',
+  local at = function(part) return latency:percentile(part) / 1e3 end
+  io.write(string.format('{"seconds": %%.6f, "requests": %%d, "not_2xx": %%d, "socket_errors": %%d, '
+    .. '"timeouts": %%d, "p50_ms": %%.3f, "p90_ms": %%.3f, "p99_ms": %%.3f, "max_ms": %%.3f, '
+    .. '"statuses": %%s}\\n',
     summary.duration / 1e6, summary.requests, e.status, e.connect + e.read + e.write, e.timeout,
-    latency:percentile(50) / 1e3, latency:percentile(90) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3,
-    statuses))
+    at(50), at(90), at(99), latency.max / 1e3, statuses))
 end
 """
 # Only where statuses are asked for: a Lua call an answer costs the generator a few microseconds.
@@ -81,18 +82,18 @@ def installed() -> bool:
 def version() -> str:
     """Give wrk's version, `wrk 4.1.0`."""
     words = subprocess.run(["wrk", "-v"], capture_output=True, text=True).stdout.split()
-    return " ".join(words[:2])
+    return " ".join(words[:2]).replace("debian/", "")
 
 
 def drive(
-    port: int, path: str, body: Body, connections: int, seconds: float, *, count_statuses: bool = False
+    port: int, path: str, body: Body, connections: int, seconds: int, *, count_statuses: bool = False
 ) -> Load:
     """Post one body over and over on so many connections, each waiting for its answer: a closed loop."""
     with tempfile.TemporaryDirectory() as folder:
         payload, script = Path(folder, "body"), Path(folder, "load.lua")
         payload.write_bytes(body.data)
         script.write_text(lua(body.content_type, payload, count_statuses=count_statuses))
-        command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds:g}s"]
+        command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
         command += ["--timeout", f"{TIMEOUT_S}s", "--script", str(script), f"{ADDRESS}:{port}{path}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 2 * TIMEOUT_S)
     return read_report(done.stdout, connections)

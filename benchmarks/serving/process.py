@@ -26,29 +26,34 @@ class Server:
         self.began = time.perf_counter()
         self.start_s = 0.0
 
-    def wait(self, answers: Callable[[int], bool]) -> None:
+    def wait(self, answers: Callable[[int], bool], pause_s: float = 0.02) -> None:
         """Wait for the first answer as it should be."""
         while not answers(self.port):
             if self.popen.poll() is not None:
                 raise Failed(f"ended while starting: {last_words(self.log)}")
             if time.perf_counter() - self.began > START_LIMIT_S:
                 raise Failed(f"no right answer in {START_LIMIT_S} s: {last_words(self.log)}")
-            time.sleep(0.02)
+            time.sleep(pause_s)
         self.start_s = time.perf_counter() - self.began
 
     def memory_mib(self) -> float:
         """Sum the proportional set sizes of all its processes: shared pages count once."""
-        return sum(proportional_kib(pid) for pid in marked(self.mark)) / 1024
+        return sum(proportional_kib(pid) for pid in self.processes()) / 1024
+
+    def processes(self) -> set[int]:
+        """List its living processes."""
+        return family(self.popen.pid, self.mark)
 
     def stop(self) -> None:
         """Ask it to end, and see to it that every process has."""
+        known = self.processes()
         with contextlib.suppress(ProcessLookupError):
             self.popen.terminate()
         ends = time.perf_counter() + STOP_LIMIT_S
-        while marked(self.mark) and time.perf_counter() < ends:
+        while (self.processes() or alive(known)) and time.perf_counter() < ends:
             self.popen.poll()
             time.sleep(0.1)
-        for pid in marked(self.mark):
+        for pid in self.processes() | alive(known):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.popen.wait()
@@ -87,15 +92,37 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def marked(mark: str) -> list[int]:
-    """List the living processes that carry a mark in their environment."""
-    entry = f"{MARK}={mark}".encode()
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if entry in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+def family(root: int, mark: str) -> set[int]:
+    """List the living processes of a server: its session, those that carry its mark, and their children.
+
+    One of the three would not do: some servers give their workers sessions of their own, and some
+    write their names over their environment.
+    """
+    parents: dict[int, int] = {}
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[0] == "Z":
+                continue
+            pid = int(folder.name)
+            parents[pid] = int(fields[1])
+            if int(fields[3]) == root or f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                found.add(pid)
+    while children := {pid for pid, parent in parents.items() if parent in found and pid not in found}:
+        found |= children
     return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Keep those processes that have not ended."""
+    states = {pid: Path(f"/proc/{pid}/stat") for pid in pids}
+    living = set()
+    for pid, path in states.items():
+        with contextlib.suppress(OSError):
+            if path.read_text().rpartition(")")[2].split()[0] != "Z":
+                living.add(pid)
+    return living
 
 
 def proportional_kib(pid: int) -> int:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-LABELS = "airplane automobile bird cat deer dog frog horse ship truck".split()
+LABELS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SHOWN = 5
 WARM_UP_RUNS = 3  # TorchScript profiles a graph in its first runs and rewrites it
 
