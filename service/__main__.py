@@ -44,6 +44,7 @@ def main() -> int:
         workers=options.workers,
         log_config=log_config(settings.log_format),
         access_log=False,
+        proxy_headers=False,  # nobody here asks where a request came from
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.timeout_s) + DRAIN_MARGIN_S,
     )

@@ -75,10 +75,7 @@ class Batcher(Generic[Item, Result]):
 
         A caller that is cancelled while its item waits takes the item out: it is never computed.
         """
-        if self.closed:
-            raise ShuttingDown("the server is shutting down; send the request again")
-        if len(self.waiting) >= self.queue_length:
-            raise QueueFull(f"{self.queue_length} pictures are waiting already, the limit; try again later")
+        self.check_room()
         assert self.loop is not None, "start() comes first"
         entry = Waiting(item, self.loop.create_future(), time.perf_counter())
         self.waiting.append(entry)
@@ -89,6 +86,13 @@ class Batcher(Generic[Item, Result]):
             with contextlib.suppress(ValueError):  # the thread has taken it already
                 self.waiting.remove(entry)
             raise
+
+    def check_room(self) -> None:
+        """Raise QueueFull or ShuttingDown where an item would not be taken now."""
+        if self.closed:
+            raise ShuttingDown("the server is shutting down; send the request again")
+        if len(self.waiting) >= self.queue_length:
+            raise QueueFull(f"{self.queue_length} pictures are waiting already, the limit; try again later")
 
     def rouse(self) -> None:
         """Wake the thread where it sleeps. It says so before it looks at the queue, so no item is missed."""

@@ -1,9 +1,11 @@
 """Take the uploaded pictures out of a request: a multipart field, or the body itself.
 
-The body is in memory by then, so its parts are cut out of it: python-multipart's parser alone takes
-13 µs a small picture, where Starlette's form, with a temporary file and two tasks a part, takes 75.
+The body is in memory by then, so its parts are cut out of it. For a small picture Starlette's form, with a
+temporary file and two tasks a part, takes 75 µs, python-multipart's parser alone 13, and a form of one file,
+as nearly every client writes it, is cut in 3: a tenth of the whole request.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,6 +19,14 @@ from service.images import check_picture_type
 MULTIPART = "multipart/form-data"
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 2**20  # of one text field
+
+BOUNDARY = re.compile(r'multipart/form-data; *boundary="?([A-Za-z0-9_+.-]{1,70})"?', re.IGNORECASE)
+# No quoted character, no parameter or header beside these: the parser is there for those.
+ONE_FILE = re.compile(
+    rb'Content-Disposition: form-data; name="([\w-]+)"; filename="([\w .()-]*)"\r\n'
+    rb"(?:Content-Type: ([\w/.+-]+)\r\n)?\r\n",
+    re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
@@ -43,6 +53,7 @@ class FormReader:
     header: bytes = b""
     value: bytes = b""
     pieces: list[bytes] = field(default_factory=list)
+    complete: bool = False
 
     def begin_part(self) -> None:
         self.headers, self.pieces = {}, []
@@ -89,6 +100,9 @@ class FormReader:
                 f" {MAX_FIELD_BYTES:,} bytes"
             )
 
+    def end(self) -> None:
+        self.complete = True
+
 
 def decode(text: bytes) -> str:
     """Read a name or a text of a form: UTF-8, or what any byte can be where it is none."""
@@ -113,6 +127,29 @@ def is_multipart(content_type: str) -> bool:
 
 def parse_form(body: bytes, content_type: str, max_files: int) -> list[Part]:
     """Cut a whole multipart body (RFC 7578) into its parts. Raises MalformedRequest, TooLarge."""
+    part = cut_one_file(body, content_type)
+    return [part] if part else parse_parts(body, content_type, max_files)
+
+
+def cut_one_file(body: bytes, content_type: str) -> Part | None:
+    """Cut the file out of a form of that alone, without more in any header than needed; None for others."""
+    boundary = BOUNDARY.fullmatch(content_type)
+    if boundary is None:
+        return None
+    delimiter = b"--" + boundary[1].encode()
+    start = len(delimiter) + 2
+    head = ONE_FILE.match(body, start)
+    if head is None or body[:start] != delimiter + b"\r\n":
+        return None
+    end = body.find(b"\r\n" + delimiter, head.end())
+    if end < 0 or body[end + 2 + len(delimiter) :] not in (b"--", b"--\r\n"):
+        return None
+    name, filename, kind = head.groups()
+    return Part(name.decode(), filename.decode(), kind and kind.decode(), body[head.end() : end])
+
+
+def parse_parts(body: bytes, content_type: str, max_files: int) -> list[Part]:
+    """Cut any multipart body into its parts."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise MalformedRequest("the form cannot be read: its Content-Type has no boundary")
@@ -128,10 +165,13 @@ def parse_form(body: bytes, content_type: str, max_files: int) -> list[Part]:
                 "on_headers_finished": reader.end_headers,
                 "on_part_data": reader.take_data,
                 "on_part_end": reader.end_part,
+                "on_end": reader.end,
             },
         )
         parser.write(body)
         parser.finalize()
+        if not reader.complete:
+            raise FormParserError
     except FormParserError:
         raise MalformedRequest(
             "the form cannot be read: it is not multipart/form-data, or cut short"

@@ -86,6 +86,7 @@ async def predict(request: Request) -> Response:
     central square of the picture, resized to its input.
     """
     served, top_k = choose(request)
+    served.batcher.check_room()  # before the work of reading what would be refused
     data = await read_picture(request)
     ranking = await served.predict(data, request.state.timings)
     return answer(served, predictions=likeliest(ranking, served, top_k))
