@@ -32,7 +32,7 @@ MODELS = Path(__file__).parents[1] / "models"
 PIXELS = 10**9  # no limit
 S = 32
 SIZES = ((300, 200), (640, 480), (1200, 900), (2000, 1500), (4000, 3000))
-DETAILS = (1, 1.5, 2, 3, 3.5, 4, 5, 7)
+DETAILS = (2, 3, 5, 7, 10)
 Row = dict[str, str | int | float]
 
 
