@@ -61,8 +61,11 @@ def run(config: uvicorn.Config, sockets: list[socket.socket] | None = None) -> i
 
 def run_several(config: uvicorn.Config, settings: Settings) -> int:
     """Load the models once, then run several servers that share them and the address."""
-    from service.app import create_app, load_warm  # noqa: PLC0415  (torch: after the environment is set)
+    import torch  # noqa: PLC0415  (after the environment is set)
 
+    from service.app import create_app, load_warm  # noqa: PLC0415
+
+    torch.set_num_threads(1)  # threads of its own do not survive a fork; each process starts those it wants
     try:
         models = load_warm(settings)
     except ArtefactError as error:

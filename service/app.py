@@ -111,7 +111,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def load_warm(settings: Settings) -> dict[str, Model]:
     """Load every model of the folder, make it quick, and run it until it is at its speed."""
-    torch.set_num_threads(1)  # none of its own before a fork; the lifespan sets what is wanted
     loaded = load_models(settings.models_dir)
     for model in loaded.values():
         model.accelerate(bfloat16=settings.precision == "auto" and multiplies_bfloat16())

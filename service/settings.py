@@ -55,7 +55,25 @@ class Settings(BaseSettings):
     @property
     def thread_count(self) -> int:
         """`threads`, or the cores this process may use."""
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or usable_cores()
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Count the cores of this process: those it may run on, or as many as its container's limit pays for.
+
+    A limit (`docker run --cpus`) shows in the control group's files alone; more threads than it pays for
+    are stopped for the rest of every tenth of a second, all at once.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):  # version 1, or no limits
+        try:
+            files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota, period = ((cgroup / "cpu" / name).read_text().strip() for name in files)
+        except OSError:
+            return cores
+    return cores if quota in {"max", "-1"} else min(cores, max(1, int(quota) // int(period)))
 
 
 class SettingsError(Exception):

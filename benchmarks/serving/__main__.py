@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks.serving [compare | strong | start | fairness | overload]`."""
+"""The command line: `python -m benchmarks.serving [compare | SCENARIO]`, SCENARIOS below."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import chart, fairness, load, machine, overload, start, strong, table
+from benchmarks.serving import breakdown, chart, fairness, load, machine, overload, start, strong, table
 from benchmarks.serving.compare import Method, compare
 from benchmarks.serving.environments import REPOSITORY
 from benchmarks.serving.servers import ENTRIES
@@ -17,7 +17,13 @@ RESULTS = Path(__file__).parent / "results.json"
 CHART = REPOSITORY / "docs" / "performance.svg"
 # A run of a few servers, or a quick one, replaces no published figure.
 PARTIAL = REPOSITORY / "build" / "bench"
-SCENARIOS = {"strong": strong.run, "start": start.run, "fairness": fairness.run, "overload": overload.run}
+SCENARIOS = {
+    "strong": strong.run,
+    "start": start.run,
+    "fairness": fairness.run,
+    "overload": overload.run,
+    "breakdown": breakdown.run,
+}
 
 
 def main() -> int:

@@ -181,3 +181,15 @@ def test_a_request_that_takes_too_long_is_answered(
     answer = serve(timeout_s=0.1).post("/predict", files={"file": cat})
     assert_problem(answer, 503, "0.1 s")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_the_express_way_answers_as_the_router_does(serve: Serve, cat: bytes) -> None:
+    """Under a prefix the same endpoint is reached by way of the router."""
+    client = serve(cors_origins=("https://example.org",))
+    headers = {"Origin": "https://example.org"}
+    for path, kind, status in (("/predict", "image/jpeg", 200), ("/predict?top_k=0", "image/jpeg", 422)):
+        answer = client.post(path, content=cat, headers=headers | {"Content-Type": kind})
+        assert answer.status_code == status
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://example.org"
+    assert client.options("/predict", headers=headers | {"Access-Control-Request-Method": "POST"}).is_success
+    assert client.get("/predict").status_code == 405

@@ -142,3 +142,48 @@ def test_a_json_log_line_is_json_with_the_request_id() -> None:
     line = next(line for line in lines if line.get("request_id") == "find-me")
     assert line["status"] == 200
     assert line["total_ms"] > 0
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+forks = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+
+
+@forks
+def test_a_process_that_dies_is_replaced_and_the_others_go_on(cat: bytes) -> None:
+    port = free_port()
+    with process("-m", "service", "--port", str(port), "--workers", "2") as service:
+        wait_until_ready(port)
+        before = children(service.pid)
+        assert len(before) == 2
+        os.kill(before[0], signal.SIGKILL)
+        # The address goes on: whoever is left answers, and soon there are two again.
+        for _ in range(5):
+            answer = httpx.post(f"http://127.0.0.1:{port}/predict", files={"file": cat}, timeout=30)
+            assert answer.status_code == 200
+        deadline = time.monotonic() + 30
+        while len(now := children(service.pid)) < 2 or before[0] in now:
+            assert time.monotonic() < deadline, "not replaced"
+            time.sleep(0.05)
+        assert before[1] in now
+        service.send_signal(signal.SIGTERM)
+        _, log = service.communicate(timeout=30)
+        assert service.returncode == 0
+        assert f"process {before[0]} died with -9" in log
+
+
+@forks
+def test_a_second_process_shares_the_models_memory() -> None:
+    def own_mib(pid: int) -> float:
+        """What a process would give back if it ended: its private pages."""
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_")) / 1024
+
+    port = free_port()
+    with process("-m", "service", "--port", str(port), "--workers", "2") as service:
+        wait_until_ready(port)
+        parent_and_all = own_mib(service.pid) + sum(map(own_mib, children(service.pid)))
+        assert max(map(own_mib, children(service.pid))) < 80, "one by itself takes 350"
+        assert parent_and_all < 300
