@@ -13,7 +13,7 @@ import uvicorn
 from service.errors import ArtefactError
 from service.logs import log_config
 from service.settings import Settings, SettingsError, load_settings
-from service.supervisor import STARTUP_FAILURE, supervise
+from service.supervisor import STARTUP_FAILURE, share, supervise
 
 DRAIN_MARGIN_S = 2  # beyond the time a request may take, for requests in flight at SIGTERM
 
@@ -72,8 +72,8 @@ def run_several(config: uvicorn.Config, settings: Settings) -> int:
         logging.getLogger("service").error("%s", error)
         return STARTUP_FAILURE
     config.app, config.factory = create_app(settings, models), False
-    address = config.bind_socket()
-    return supervise(lambda: run(config, [address]), config.workers)
+    sockets = share(config.bind_socket(), config.workers)
+    return supervise(lambda own: run(config, [own]), sockets)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Several processes on one address: forked once the models are loaded, so that they share their memory.
 
-The parent serves nothing. It starts another process where one dies, and ends when all have ended. A
-connection that waits to be accepted belongs to the address, not to a process: it survives each of them.
+The parent serves nothing. It starts another process where one dies, and ends when all have ended. Each
+process has a socket of its own on the address (SO_REUSEPORT): of one for all, the first to wake takes most of the
+connections, and a second core idles. The parent holds them too: what waits there outlives a process.
 """
 
 import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -15,33 +17,50 @@ from types import FrameType
 
 log = logging.getLogger("service")
 STARTUP_FAILURE = 3  # as uvicorn ends where an application does not start
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 RESTART_AFTER_S = 1.0  # no sooner: a process that dies at once must not keep the machine busy
 
 
-def supervise(serve: Callable[[], int], count: int) -> int:
-    """Run `serve` in `count` processes until SIGTERM or SIGINT; returns 3 where one did not start, else 0.
+def supervise(serve: Callable[[socket.socket], int], sockets: list[socket.socket]) -> int:
+    """Run `serve` in a process for each socket until SIGTERM or SIGINT; 3 where one did not start, else 0.
 
     Call it before anything has started threads: of those, a forked process has none.
     """
-    return Supervisor(serve).run(count)
+    return Supervisor(serve, sockets).run()
+
+
+def share(bound: socket.socket, count: int) -> list[socket.socket]:
+    """Give `count` sockets of their own on an address that nobody else has: `bound` is there, and closed."""
+    address = bound.getsockname()
+    bound.close()
+    sockets = []
+    for _ in range(count):
+        one = socket.socket(bound.family)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind(address)
+        one.set_inheritable(True)
+        sockets.append(one)
+    return sockets
 
 
 class Supervisor:
-    """The processes by their ids, and whether they are being stopped."""
+    """The processes by their ids, since when and on which socket, and whether they are being stopped."""
 
-    def __init__(self, serve: Callable[[], int]) -> None:
+    def __init__(self, serve: Callable[[socket.socket], int], sockets: list[socket.socket]) -> None:
         self.serve = serve
-        self.started: dict[int, float] = {}
+        self.sockets = sockets
+        self.started: dict[int, tuple[float, socket.socket]] = {}
         self.stopping = False
 
-    def run(self, count: int) -> int:
+    def run(self) -> int:
         # What is there now stays: the collector would write to, and so copy, every page of it.
         gc.collect()
         gc.freeze()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             signal.signal(number, self.stop)
-        for _ in range(count):
-            self.start()
+        for one in self.sockets:
+            self.start(one)
         result = 0
         while self.started:
             process, status = os.waitpid(-1, 0)
@@ -49,16 +68,23 @@ class Supervisor:
                 result = STARTUP_FAILURE
         return result
 
-    def start(self) -> None:
+    def start(self, own: socket.socket) -> None:
+        # A signal between the fork and what follows would find the wrong handlers, or miss the process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         process = os.fork()
         if process:
-            self.started[process] = time.monotonic()
+            self.started[process] = time.monotonic(), own
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             return
         code = 1
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in STOPPING:
                 signal.signal(number, signal.SIG_DFL)
-            code = self.serve()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            for one in self.sockets:
+                if one is not own:
+                    one.close()
+            code = self.serve(own)
         finally:  # whatever happened, the parent's code is not this process's to run
             logging.shutdown()
             sys.stderr.flush()
@@ -66,14 +92,15 @@ class Supervisor:
 
     def ended(self, process: int, code: int) -> int:
         """Replace a process that died; stop all where one cannot start. Returns its exit code."""
-        age_s = time.monotonic() - self.started.pop(process)
+        since, own = self.started.pop(process)
+        age_s = time.monotonic() - since
         if code == STARTUP_FAILURE and not self.stopping:
             self.stop(signal.SIGTERM, None)
         elif not self.stopping:
             log.error("process %d died with %d after %.1f s; starting another", process, code, age_s)
             time.sleep(max(0.0, RESTART_AFTER_S - age_s))
             if not self.stopping:
-                self.start()
+                self.start(own)
         return code
 
     def stop(self, number: int, _: FrameType | None) -> None:
@@ -81,5 +108,7 @@ class Supervisor:
         # Not SIGINT, which the terminal has sent to each already: uvicorn takes a second for impatience.
         ask = signal.SIGKILL if self.stopping and number == signal.SIGINT else signal.SIGTERM
         self.stopping = True
+        for one in self.sockets:
+            one.close()  # or connections would wait where nobody accepts them
         for process in self.started:
             os.kill(process, ask)

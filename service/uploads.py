@@ -145,7 +145,7 @@ def cut_one_file(body: bytes, content_type: str) -> Part | None:
     if end < 0 or body[end + 2 + len(delimiter) :] not in (b"--", b"--\r\n"):
         return None
     name, filename, kind = head.groups()
-    return Part(name.decode(), filename.decode(), kind and kind.decode(), body[head.end() : end])
+    return Part(name.decode(), filename.decode(), kind.decode() if kind else None, body[head.end() : end])
 
 
 def parse_parts(body: bytes, content_type: str, max_files: int) -> list[Part]:
