@@ -1,8 +1,8 @@
 """Several processes on one address: forked once the models are loaded, so that they share their memory.
 
 The parent serves nothing. It starts another process where one dies, and ends when all have ended. Each
-process has a socket of its own on the address (SO_REUSEPORT): of one for all, the first to wake takes most of the
-connections, and a second core idles. The parent holds them too: what waits there outlives a process.
+process has a socket of its own on the address (SO_REUSEPORT): of one for all, the first to wake takes most
+of the connections, and a second core idles. The parent holds them too: what waits there outlives a process.
 """
 
 import gc
