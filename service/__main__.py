@@ -5,8 +5,10 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
@@ -54,9 +56,20 @@ def main() -> int:
 def run(config: uvicorn.Config, sockets: list[socket.socket] | None = None) -> int:
     """Run one server; unlike with `uvicorn.run`, a failed start is always a 3."""
     server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            # For after the drain: uvicorn raises again then what it was stopped by.
+            signal.signal(number, end)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, given on once everything is answered
         server.run(sockets)
     return 0 if server.started else STARTUP_FAILURE
+
+
+def end(number: int, _: FrameType | None) -> None:
+    """End by a signal as if nobody handled it, with the last log lines written."""
+    logging.shutdown()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def run_several(config: uvicorn.Config, settings: Settings) -> int:

@@ -133,7 +133,9 @@ class Batcher(Generic[Item, Result]):
             if len(results) != len(batch):  # checked before anyone is answered
                 raise RuntimeError(f"{len(batch)} items went in, {len(results)} results came out")
         except Exception as error:  # every caller waits for an answer, whatever it is
-            results = [error] * len(batch)
+            # No future takes a StopIteration, and its neighbours would go without an answer.
+            shared = RuntimeError("stopped") if isinstance(error, StopIteration) else error
+            results = [shared] * len(batch)
         assert self.loop is not None
         self.loop.call_soon_threadsafe(self.deliver, batch, results, started, time.perf_counter())
 

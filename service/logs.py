@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import threading
 import time
 from typing import Any, Literal, TextIO
@@ -37,6 +38,12 @@ class BufferedHandler(logging.StreamHandler[TextIO]):
         self.lines: list[str] = []
         self.written = threading.Event()
         self.thread: threading.Thread | None = None
+        if hasattr(os, "register_at_fork"):  # what waits is the parent's to write, once
+            os.register_at_fork(before=self.flush, after_in_child=self.begin_again)
+
+    def begin_again(self) -> None:
+        """Forget the parent's thread: a forked process has none of it, nor what it held."""
+        self.lines, self.written, self.thread = [], threading.Event(), None
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -45,11 +52,11 @@ class BufferedHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
         if record.levelno >= logging.WARNING:
             self.flush()
-        elif len(self.lines) == 1:
+        elif not self.written.is_set():
             self.flush_later()
 
     def flush_later(self) -> None:
-        if self.thread is None or not self.thread.is_alive():  # not alive: in a forked process
+        if self.thread is None or not self.thread.is_alive():
             self.thread = threading.Thread(target=self.keep_flushing, name="log", daemon=True)
             self.thread.start()
         self.written.set()

@@ -100,7 +100,7 @@ class RequestContext:
     def counted(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
         """Count the body as it streams: a Content-Length may be missing, or lie."""
         declared = headers.get(b"content-length", b"")
-        total = int(declared) if declared.isdigit() else 0
+        total = int(declared) if declared.isdigit() else 0  # bytes.isdigit: 0 to 9 alone
         seen = 0
 
         async def receive_counted() -> Message:

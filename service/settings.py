@@ -65,15 +65,14 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     are stopped for the rest of every tenth of a second, all at once.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):  # version 1, or no limits
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
         try:
-            files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            quota, period = ((cgroup / "cpu" / name).read_text().strip() for name in files)
-        except OSError:
-            return cores
-    return cores if quota in {"max", "-1"} else min(cores, max(1, int(quota) // int(period)))
+            quota, period = " ".join((cgroup / name).read_text() for name in files).split()
+            if quota not in {"max", "-1"}:
+                cores = min(cores, max(1, int(quota) // int(period)))
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return cores
 
 
 class SettingsError(Exception):

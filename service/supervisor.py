@@ -5,6 +5,7 @@ process has a socket of its own on the address (SO_REUSEPORT): of one for all, t
 of the connections, and a second core idles. The parent holds them too: what waits there outlives a process.
 """
 
+import contextlib
 import gc
 import logging
 import os
@@ -24,7 +25,7 @@ RESTART_AFTER_S = 1.0  # no sooner: a process that dies at once must not keep th
 def supervise(serve: Callable[[socket.socket], int], sockets: list[socket.socket]) -> int:
     """Run `serve` in a process for each socket until SIGTERM or SIGINT; 3 where one did not start, else 0.
 
-    Call it before anything has started threads: of those, a forked process has none.
+    Call it before torch has started threads: of those, a forked process has none.
     """
     return Supervisor(serve, sockets).run()
 
@@ -71,6 +72,9 @@ class Supervisor:
     def start(self, own: socket.socket) -> None:
         # A signal between the fork and what follows would find the wrong handlers, or miss the process.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        if self.stopping:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            return
         process = os.fork()
         if process:
             self.started[process] = time.monotonic(), own
@@ -85,6 +89,10 @@ class Supervisor:
                 if one is not own:
                     one.close()
             code = self.serve(own)
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            log.exception("the process cannot go on")
         finally:  # whatever happened, the parent's code is not this process's to run
             logging.shutdown()
             sys.stderr.flush()
@@ -111,4 +119,5 @@ class Supervisor:
         for one in self.sockets:
             one.close()  # or connections would wait where nobody accepts them
         for process in self.started:
-            os.kill(process, ask)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and is about to be noticed
+                os.kill(process, ask)

@@ -20,7 +20,7 @@ MULTIPART = "multipart/form-data"
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 2**20  # of one text field
 
-BOUNDARY = re.compile(r'multipart/form-data; *boundary="?([A-Za-z0-9_+.-]{1,70})"?', re.IGNORECASE)
+BOUNDARY = re.compile(r'multipart/form-data; *boundary=("?)([A-Za-z0-9_+.-]{1,70})\1', re.IGNORECASE)
 # No quoted character, no parameter or header beside these: the parser is there for those.
 ONE_FILE = re.compile(
     rb'Content-Disposition: form-data; name="([\w-]+)"; filename="([\w .()-]*)"\r\n'
@@ -136,7 +136,7 @@ def cut_one_file(body: bytes, content_type: str) -> Part | None:
     boundary = BOUNDARY.fullmatch(content_type)
     if boundary is None:
         return None
-    delimiter = b"--" + boundary[1].encode()
+    delimiter = b"--" + boundary[2].encode()
     start = len(delimiter) + 2
     head = ONE_FILE.match(body, start)
     if head is None or body[:start] != delimiter + b"\r\n":

@@ -48,8 +48,8 @@ class Workers:
             raise ShuttingDown("the server is shutting down; send the request again")
         if self.pending >= self.capacity:
             raise QueueFull(f"{self.queue_length} requests are waiting already, the limit; try again later")
-        self.pending += 1
         future = pool.submit(function, *args, **kwargs)
+        self.pending += 1
         # Counted down by the thread's end, not by the caller's: one who went away leaves his work running.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self.done))

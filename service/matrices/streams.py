@@ -24,9 +24,9 @@ COUNTED_BYTES = 256 * 2**10
 NARROWEST = 32  # numbers in a row: a row costs as much to file away as 30 numbers
 
 KEY = b'"image"'
-BEFORE = re.compile(rb"[{,]\s*\Z")
-OPENING = re.compile(rb"\s*:\s*(\[\s*\[(\s*\[)?)")
-COMMA = re.compile(rb"\s*,\s*")
+BEFORE = re.compile(rb"[{,][ \t\r\n]*\Z")
+OPENING = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*(\[[ \t\r\n]*\[([ \t\r\n]*\[)?)")
+COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 ROW_END = {2: re.compile(rb"\]"), 3: re.compile(rb"\]\s*\]")}
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from service.arithmetic.filters import CATALOGUE
 from service.arithmetic.geometry import Limits
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, MalformedRequest
 from service.matrices.answers import Answer, answer_convolve, answer_picture, answer_pool
 from service.matrices.buffers import LARGE_BYTES, Bytes, reserve
 from service.matrices.calls import Call
@@ -116,13 +116,17 @@ async def read_once(request: Request) -> Bytes:
     """Read the body; `request.body()` would hold it twice, and keep it until the answer is sent."""
     declared = request.headers.get("content-length", "")
     pieces = request.stream()
-    if not declared.isdigit() or int(declared) < LARGE_BYTES:
+    if not declared.isdecimal() or int(declared) < LARGE_BYTES:
         return b"".join([piece async for piece in pieces])
     first = await anext(pieces)  # RequestContext has looked at the length by now
     body = reserve(int(declared))
     body.write(first)
     async for piece in pieces:
+        if body.tell() + len(piece) > len(body):
+            raise MalformedRequest("the body is longer than its Content-Length", field="body")
         body.write(piece)
+    if body.tell() != len(body):
+        raise MalformedRequest("the body is shorter than its Content-Length", field="body")
     return body
 
 

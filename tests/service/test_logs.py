@@ -4,12 +4,17 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from service.logs import FLUSH_AFTER_S, BufferedHandler, JsonLines, TextLines, log_request
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -65,10 +70,12 @@ def test_a_reader_that_is_gone_is_no_error(log: tuple[logging.Logger, BufferedHa
     logger, handler, _ = log
     read, write = os.pipe()
     os.close(read)
-    with open(write, "w", encoding="utf-8") as gone:  # noqa: PTH123
-        handler.setStream(gone)
-        logger.warning("nobody hears")
-        handler.setStream(io.StringIO())
+    gone = open(write, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    handler.setStream(gone)
+    logger.warning("nobody hears")
+    handler.setStream(io.StringIO())
+    with pytest.raises(BrokenPipeError):
+        gone.close()
 
 
 def test_probes_are_logged_for_those_who_look_for_them_alone() -> None:
@@ -81,3 +88,23 @@ def test_probes_are_logged_for_those_who_look_for_them_alone() -> None:
     handler.flush()
     (line,) = map(json.loads, stream.getvalue().splitlines())
     assert (line["request_id"], line["status"], line["total_ms"]) == ("call", 200, 2.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_forked_process_writes_its_own_lines_and_none_of_its_parents(tmp_path: Path) -> None:
+    """In an interpreter of its own: this one has threads, and would warn."""
+    code = """
+import logging, os, sys, time
+from service.logs import BufferedHandler
+log, handler = logging.Logger("service"), BufferedHandler()
+log.addHandler(handler)
+log.info("parent")
+if not (child := os.fork()):
+    for number in range(3):
+        log.info("child %d", number)
+    time.sleep(1)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines() == ["parent", "child 0", "child 1", "child 2"]

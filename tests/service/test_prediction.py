@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from service.serving import SMALL_BYTES, Served
 from tests.answers import assert_problem
 from tests.artefacts import write_artefact
 from tests.conftest import picture_file
@@ -255,3 +257,27 @@ def test_every_answer_carries_an_id_and_its_stages(client: httpx.Client, cat: by
         made = client.get("/health/live", headers={"X-Request-ID": bad}).headers["X-Request-ID"]
         assert made != bad
         assert len(made) == 32
+
+
+def test_a_small_file_that_takes_long_holds_nobody_up(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few bytes, but much to unpack or many pixels: decoded by a worker, not within the model's batch."""
+    write_artefact(tmp_path / "light.pt")
+    client = serve(models_dir=tmp_path)
+    within, decode_small = [], Served.decode_small
+    monkeypatch.setattr(
+        Served, "decode_small", lambda self, data: within.append(data) or decode_small(self, data)
+    )
+    texts = PngInfo()
+    texts.add_text("note", "a" * 10**6, zip=True)
+    slow = picture_file(Image.new("RGB", (128, 128)), "PNG", pnginfo=texts)
+    bitmap = picture_file(Image.new("P", (64, 64)), "BMP")
+    for data in (slow, bitmap):
+        assert len(data) < SMALL_BYTES
+        assert send(client, data, kind="application/octet-stream").status_code == 200
+    assert not within
+    plain, large = (picture_file(Image.new("RGB", (side, side)), "PNG") for side in (32, 1000))
+    assert send(client, plain).status_code == 200
+    assert send(client, large).status_code == 200  # tried within a batch, given to a worker
+    assert within == [plain, large]

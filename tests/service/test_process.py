@@ -76,6 +76,9 @@ def test_each_way_to_start_serves_and_stops_cleanly(command: tuple[str, ...], ca
         _, log = service.communicate(timeout=30)
         assert service.returncode in {0, -signal.SIGTERM}, log
         assert "Traceback" not in log
+        servers = 2 if "--workers" in command else 1
+        assert log.count("Uvicorn running") == 1  # not again by every process
+        assert log.count("Finished server process") == servers, "the last lines are lost"
 
 
 def test_requests_in_flight_at_sigterm_are_answered() -> None:

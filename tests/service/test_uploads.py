@@ -20,6 +20,8 @@ def test_a_form_of_one_file_is_cut_directly() -> None:
         for kind in (KIND, 'multipart/form-data;boundary="XyZ"', "Multipart/Form-Data; boundary=XyZ"):
             part = cut_one_file(form(HEAD + b"\x00\r\n--XyData", end=end), kind)
             assert part == Part("file", "cat.png", "image/png", b"\x00\r\n--XyData")
+    for kind in ('multipart/form-data; boundary="XyZ', 'multipart/form-data; boundary=XyZ"'):
+        assert cut_one_file(form(HEAD + b"x"), kind) is None
     bare = b'content-disposition: form-data; name="file"; filename=""\r\n\r\n'
     assert cut_one_file(form(bare + b"x"), KIND) == Part("file", "", None, b"x")
 
