@@ -28,6 +28,7 @@ COMPRESSED = re.compile(rb"zTXt|iTXt|iCCP")
 SMALL_BYTES = 16 * 2**10
 SMALL_PIXELS = 128 * 128
 LARGE_BYTES = 2**20
+LARGEST_SQUARE = 512  # pixels; no photo is large enough to be scaled for a larger input
 
 Pixels = NDArray[np.uint8]  # C×S×S, 0..255: what the model takes
 Picture = bytes | Pixels  # a file, or decoded and prepared already
@@ -116,7 +117,7 @@ class Served:
 def cuts_square(model: Model) -> bool:
     """Whether the model's `prepare` is the central square, resized: then a decoder may do so as well."""
     channels, height, width = model.shape
-    if height != width:
+    if height != width or height > LARGEST_SQUARE:
         return False
     for size in ((3 * height + 1, 4 * height), (5 * height + 2, 3 * height + 1)):
         picture = np.random.default_rng(0).integers(0, 256, (*size, channels), np.uint8)
