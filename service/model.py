@@ -27,6 +27,7 @@ EXTRA = "model.json"
 LARGE_MACS = (
     10_000_000  # multiply-adds a picture: the article's network has 0.65 million, the residual one 144
 )
+FAR_SLOWER = 10  # times: no busy moment of the machine is mistaken for the wrong layout
 TOLERANCE = 0.05  # of a probability, between a rewritten graph and the plain one; bfloat16 moves it by 0.01
 WARM_UP_RUNS = 3  # TorchScript profiles a graph in its first two runs and rewrites it in the next
 
@@ -133,7 +134,7 @@ def is_as_good(
         off = (quicker(batch).softmax(1) - plain(batch).softmax(1)).abs().max()
         if not off <= TOLERANCE:  # NaN is not
             return False
-    return fastest_s(quicker, example) < 2 * fastest_s(plain, example)
+    return fastest_s(quicker, example) < FAR_SLOWER * fastest_s(plain, example)
 
 
 def fastest_s(function: Callable[[Tensor], Tensor], example: Tensor) -> float:
