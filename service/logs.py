@@ -30,7 +30,7 @@ def log_request(
 class BufferedHandler(logging.StreamHandler[TextIO]):
     """Write lines together, at most a tenth of a second late; warnings and errors at once.
 
-    A write a line is a system call, in which another thread takes its turn: 20 µs a request.
+    A write a line is a system call, in which another thread takes its turn: 11 µs of 173 a request.
     """
 
     def __init__(self) -> None:

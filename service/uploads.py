@@ -2,7 +2,7 @@
 
 The body is in memory by then, so its parts are cut out of it. For a small picture Starlette's form, with a
 temporary file and two tasks a part, takes 75 µs, python-multipart's parser alone 13, and a form of one file,
-as nearly every client writes it, is cut in 3: a tenth of the whole request.
+as nearly every client writes it, is cut in 3: with other work beside it, 39 of 201 a request.
 """
 
 import re

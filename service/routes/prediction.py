@@ -70,8 +70,8 @@ MANY_PICTURES: dict[str, Any] = {
 router = APIRouter(tags=["predict"])
 
 
-# Both take the request as it is: FastAPI's own reading of queries and forms, and pydantic's look at the
-# answer, cost 130 µs a picture, more than decoding and classifying it (docs/performance.md).
+# Both take the request as it is: FastAPI's own reading of a form costs 75 µs, more than decoding and
+# classifying a small picture (docs/performance.md).
 @router.post(
     "/predict",
     summary="Classify a picture",
