@@ -164,3 +164,22 @@ def test_closing_an_idle_queue_ends_at_once() -> None:
         await asyncio.wait_for(queue.close(), 1)
 
     asyncio.run(story())
+
+
+def test_a_caller_who_went_away_a_moment_ago_is_not_computed_either() -> None:
+    """The thread may look before the cancelled caller has had its turn to take its item out."""
+
+    async def story() -> None:
+        queue: Batcher[int, int] = Batcher(list, batch_size=4, queue_length=9)
+        queue.loop = asyncio.get_running_loop()  # no thread: the test takes what it would
+        tasks = [asyncio.create_task(queue.submit(i)) for i in range(3)]
+        await settle()
+        tasks[1].cancel()
+        batch = queue.take()
+        assert [entry.item for entry in batch] == [0, 2]
+        queue.answer(batch)
+        assert [answer.result for answer in await asyncio.gather(tasks[0], tasks[2])] == [0, 2]
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[1]
+
+    asyncio.run(story())

@@ -1,12 +1,14 @@
 """Blocking work: off the event loop, bounded, finished before the end."""
 
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
 
 from service.errors import QueueFull, ShuttingDown
-from service.workers import Workers
+from service.workers import NICENESS, Workers
 
 
 def test_work_runs_on_another_thread_and_its_error_comes_back() -> None:
@@ -55,5 +57,20 @@ def test_closing_finishes_what_was_accepted() -> None:
         gate.set()
         await closing
         assert await asyncio.gather(*tasks) == [True] * 3
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
+def test_large_work_stands_back_and_other_work_does_not() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def story() -> None:
+        workers, own = Workers(threads=1, queue_length=1), niceness()
+        assert await workers.run(niceness) == own
+        assert await workers.run_large(niceness) == min(own + NICENESS, 19)
+        assert niceness() == own
+        await workers.close()
 
     asyncio.run(story())
