@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from service.errors import ArtefactError
+from service.insight.network import Network
 from service.prepacking import prepack
 
 log = logging.getLogger("service")
@@ -85,6 +87,12 @@ class Model:
             logits = self.infer(torch.from_numpy(np.stack(images)))
             probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
         return probabilities
+
+    @cached_property
+    def network(self) -> Network:
+        """The layers of the graph, for looking inside."""
+        with quiet_deprecation():
+            return Network(torch.jit.freeze(self.module, optimize_numerics=False).graph)
 
     def filters(self) -> Tensor:
         """Give the first layer's filters, float32 K×C×F×F. Raises LookupError where there are none."""

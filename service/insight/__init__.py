@@ -1,0 +1,1 @@
+"""Look inside a network: its layers and their feature maps, one cell's arithmetic, what a class is seen in."""
