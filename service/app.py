@@ -24,7 +24,7 @@ from service.errors import ArtefactError, ServiceError
 from service.middleware import Express, RequestContext
 from service.model import Model, load_models
 from service.prepacking import multiplies_bfloat16
-from service.routes import matrices, models, operations, prediction
+from service.routes import insight, matrices, models, operations, prediction
 from service.serving import Served, ServedModels
 from service.settings import Settings, load_settings
 from service.workers import Workers
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None, loaded: Mapping[str, Model] | N
     app.state.settings = settings
     app.state.loaded = loaded
     app.state.draining = False
-    for part in (prediction, matrices, models, operations):
+    for part in (prediction, insight, matrices, models, operations):
         app.include_router(part.router)
     app.mount("/web", StaticFiles(directory=WEB))
     return app

@@ -1,1 +1,1 @@
-"""Look inside a network: its layers and their feature maps, one cell's arithmetic, what a class is seen in."""
+"""Look inside a network: its layers and their feature maps, a cell's arithmetic, where a class is seen."""

@@ -21,9 +21,12 @@ class Kind(NamedTuple):
 CONVOLUTION = Kind("convolution", "convolution", "conv")
 MAX_POOLING = Kind("pooling", "max pooling", "pool")
 AVERAGE_POOLING = Kind("pooling", "average pooling", "pool")
+GLOBAL_MAX = MAX_POOLING._replace(title="global max pooling")
+GLOBAL_AVERAGE = AVERAGE_POOLING._replace(title="global average pooling")
 FLATTEN = Kind("flatten", "flatten", "flatten")
 FULLY_CONNECTED = Kind("fully-connected", "fully connected", "fc")
 SUM = Kind("sum", "sum", "sum")
+PRODUCT = Kind("product", "product", "product")
 SCALING = Kind("scaling", "scaling", "scale")
 INPUT = Kind("input", "prepared picture", "input")
 SOFTMAX = Kind("softmax", "softmax", "softmax")
@@ -46,6 +49,7 @@ ACTIVATIONS = {
     "softplus": "softplus",
 }
 NAMED = {
+    **dict.fromkeys(("flatten", "view", "reshape"), FLATTEN),
     "linear": FULLY_CONNECTED,
     "max_pool2d": MAX_POOLING,
     "avg_pool2d": AVERAGE_POOLING,
@@ -58,7 +62,6 @@ NAMED = {
     "cat": Kind("concatenation", "concatenation", "cat"),
     "softmax": SOFTMAX,
 }
-SHAPING = {"flatten", "view", "reshape"}
 # Numbers come out as they went in, or each by the same factor and shift.
 POINTWISE = {
     *("to", "contiguous", "detach", "dropout", "feature_dropout", "alias", "clone"),
@@ -82,25 +85,15 @@ def kind_of(node: Node, moving: list[int]) -> Kind:
     """Say what a node is; `moving` are the places of those inputs that depend on the picture."""
     name, inputs = operator(node), list(node.inputs())
     others = [constant(value) for place, value in enumerate(inputs) if place not in moving]
-    if name == "conv2d":
-        known = isinstance(constant(inputs[1]), Tensor)
-        return CONVOLUTION if known else unknown(name)
-    if name in {"amax", "mean"} and constant(inputs[1]) in HEIGHT_AND_WIDTH:
-        return MAX_POOLING._replace(title="global max pooling") if name == "amax" else GLOBAL_AVERAGE
-    if name in ACTIVATIONS:
-        return Kind("activation", ACTIVATIONS[name], name.replace("_", ""))
-    if name in {"add", "mul"} and len(moving) > 1:
-        return SUM if name == "add" else Kind("product", "product", "product")
-    if name in POINTWISE and not any(isinstance(one, Tensor) and one.numel() > 1 for one in others):
-        return SCALING
-    if name in SHAPING:
-        return FLATTEN
-    return NAMED.get(name) or unknown(name)
-
-
-GLOBAL_AVERAGE = AVERAGE_POOLING._replace(title="global average pooling")
-
-
-def unknown(name: str) -> Kind:
-    """A node of which nothing is known but the name torch has for it."""
-    return Kind("other", name.replace("_", " "), name.replace("_", "-"))
+    kind = NAMED.get(name)
+    if name == "conv2d" and isinstance(constant(inputs[1]), Tensor):
+        kind = CONVOLUTION
+    elif name in {"amax", "mean"} and constant(inputs[1]) in HEIGHT_AND_WIDTH:
+        kind = GLOBAL_MAX if name == "amax" else GLOBAL_AVERAGE
+    elif name in ACTIVATIONS:
+        kind = Kind("activation", ACTIVATIONS[name], name.replace("_", ""))
+    elif name in {"add", "mul"} and len(moving) > 1:
+        kind = SUM if name == "add" else PRODUCT
+    elif name in POINTWISE and not any(isinstance(one, Tensor) and one.numel() > 1 for one in others):
+        kind = SCALING
+    return kind or Kind("other", name.replace("_", " "), name.replace("_", "-"))

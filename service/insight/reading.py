@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from service.insight.kinds import FULLY_CONNECTED, SCALING, Kind, Node, Value, constant, kind_of, operator
+from service.insight.kinds import SCALING, Kind, Node, Value, constant, kind_of, operator
 
-INPUT_NAME = "input"  # the prepared picture, before the first layer
+INPUT_NAME, SOFTMAX_NAME = "input", "softmax"  # before the first layer, after the last
 # Which inputs of an operator are learned numbers.
 LEARNED = {
     "conv2d": (1, 2),
@@ -64,7 +64,7 @@ class Reader:
         self.sources = {picture.debugName(): [INPUT_NAME]}  # value -> the layers it comes from
         self.uses = Counter(value.debugName() for node in graph.nodes() for value in inputs_of(node))
         self.paths = paths(graph)
-        self.names: Counter[str] = Counter({INPUT_NAME: 1, "softmax": 1})
+        self.names: Counter[str] = Counter((INPUT_NAME, SOFTMAX_NAME))
 
     def take(self, node: Node) -> None:
         """Make a layer of a node, or a part of the last one, or nothing."""

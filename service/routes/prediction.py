@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.responses import Response
 
 from service.errors import InvalidRequest, QueueFull, ServiceError, ShuttingDown
 from service.images import check_picture_type
-from service.problems import as_problem, from_pydantic, problem_responses
+from service.problems import as_problem, problem_responses
+from service.routes.queries import ONE_PICTURE_BODY, PICTURE, Query, describe_query, read_query
 from service.schemas import BatchPrediction, Prediction
 from service.serving import Ranking, Served
 from service.uploads import Part, many_files, read_form, read_picture
@@ -18,40 +19,17 @@ from service.uploads import Part, many_files, read_form, read_picture
 Guesses = list[dict[str, Any]]
 
 
-class PredictQuery(BaseModel):
-    """What may stand in the query; an unknown name is refused: `topk=3` is a typing error, no wish for 5."""
-
-    model_config = ConfigDict(extra="forbid")
+class PredictQuery(Query):
+    """What may stand in the query."""
 
     top_k: Annotated[int, Field(ge=1, description="how many classes to answer, up to all of the model's")] = 5
-    model: Annotated[str | None, Field(description="a served model's name; default: the default model")] = (
-        None
-    )
 
 
 DEFAULTS = PredictQuery()
 
-PICTURE = {"type": "string", "format": "binary"}
-QUERY = [
-    {"name": name, "in": "query", "required": False, "schema": schema}
-    for name, schema in PredictQuery.model_json_schema()["properties"].items()
-]
-ONE_PICTURE: dict[str, Any] = {
-    "parameters": QUERY,
-    "requestBody": {
-        "required": True,
-        "description": "JPEG, PNG, WebP, GIF (first frame), BMP, TIFF: multipart field `file`, or the body.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "required": ["file"], "properties": {"file": PICTURE}}
-            },
-            "image/*": {"schema": PICTURE},
-            "application/octet-stream": {"schema": PICTURE},
-        },
-    },
-}
+ONE_PICTURE = {"parameters": describe_query(PredictQuery), "requestBody": ONE_PICTURE_BODY}
 MANY_PICTURES: dict[str, Any] = {
-    "parameters": QUERY,
+    "parameters": describe_query(PredictQuery),
     "requestBody": {
         "required": True,
         "content": {
@@ -109,7 +87,7 @@ async def predict_batch(request: Request) -> Response:
 
 def choose(request: Request) -> tuple[Served, int]:
     """Find the model a request asks for, and how many classes, no more than it has."""
-    query = read_query(request) if request.scope["query_string"] else DEFAULTS
+    query = read_query(request, PredictQuery) if request.scope["query_string"] else DEFAULTS
     served: Served = request.app.state.models.find(query.model)
     classes = len(served.model.card.labels)
     if query.top_k > classes and "top_k" in query.model_fields_set:
@@ -119,21 +97,6 @@ def choose(request: Request) -> tuple[Served, int]:
             field="top_k",
         )
     return served, min(query.top_k, classes)
-
-
-def read_query(request: Request) -> PredictQuery:
-    """Validate the query. Raises InvalidRequest that names each wrong parameter."""
-    for name in request.query_params:
-        if name not in PredictQuery.model_fields:
-            raise InvalidRequest(
-                f"there is no query parameter {name[:60]!r}; there are"
-                f" {' and '.join(PredictQuery.model_fields)}",
-                field=name[:60],
-            )
-    try:
-        return PredictQuery.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        raise from_pydantic(error.errors()) from None
 
 
 def answer(served: Served, **body: Any) -> Response:

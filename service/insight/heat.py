@@ -1,0 +1,106 @@
+"""Where in a picture a class is seen: Grad-CAM, and occlusion. Blocking; heat maps are float64 S×S."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  (torch's own convention)
+
+from service.errors import InvalidRequest
+from service.insight.network import Network
+from service.insight.reading import Layer
+
+Pixels = NDArray[np.uint8]
+Heat = NDArray[np.float64]
+Classify = Callable[[list[Pixels]], NDArray[np.float64]]
+
+COARSEST = 4  # cells a side: of a 3×3 map, where a thing is can hardly be said
+PATCH = 4  # a patch is a fourth of the picture's side
+POSITIONS, FEWER_POSITIONS = 13, 7  # of the patch, a side
+MOST_MACS = 100_000_000_000  # of all positions together, before fewer are tried: seconds on a core
+CERTAIN = 1e-12  # probabilities are kept this far from 0 and 1
+
+
+class GradCam(NamedTuple):
+    """A heat map, and the layer whose maps it weighs."""
+
+    heat: Heat
+    layer: str
+
+
+def grad_cam(network: Network, image: Tensor, index: int, *, by_cell: bool = False) -> GradCam:
+    """Weigh a layer's maps by how much the class's logit rises with them; what lowers it is 0.
+
+    `image` is uint8 C×S×S, `index` the class. The layer is the last whose maps are COARSEST cells a side
+    at least. A map's weight is its mean slope; `by_cell` weighs each cell by its own slope instead, which
+    is the truer where a network flattens its maps. Sources: R. Selvaraju et al. 2017, "Grad-CAM"; by cell,
+    R. Draelos, L. Carin 2020, "HiResCAM". Raises InvalidRequest where the network has no maps.
+    """
+    outputs = network.run(image)
+    layer = last_with_maps(network, outputs)
+    with torch.enable_grad():
+        maps = outputs[layer.name][None].float().clone().requires_grad_()
+        logits = network.rest(layer)(image[None], maps)
+        (slopes,) = torch.autograd.grad(logits[0, index], maps)
+    weights = slopes if by_cell else slopes.mean((2, 3), keepdim=True)
+    seen = (weights * maps.detach()).sum(1, keepdim=True).relu()
+    side: list[int] = list(image.shape[1:])
+    fine = F.interpolate(seen, side, mode="bilinear", align_corners=False)
+    return GradCam(fine[0, 0].double().numpy(), layer.name)
+
+
+def last_with_maps(network: Network, outputs: dict[str, Tensor]) -> Layer:
+    """Find the last layer with maps, of COARSEST cells a side if there is one."""
+    having = [
+        layer for layer in network.layers if outputs[layer.name].dim() == 3 and layer.kind.word != "scaling"
+    ]
+    fine = [layer for layer in having if min(outputs[layer.name].shape[1:]) >= COARSEST]
+    if not having:
+        raise InvalidRequest(
+            "the network has no feature maps, which Grad-CAM weighs; use method=occlusion", field="method"
+        )
+    return (fine or having)[-1]
+
+
+def occlusion(classify: Classify, image: Pixels, index: int, *, macs: int, batch_size: int) -> Heat:
+    """Hide every part of the picture in turn, and note how far the class's log-odds fall.
+
+    `image` is uint8 C×S×S, `macs` the multiply-adds of one picture. The patch has the picture's mean
+    colour; a pixel's heat is the mean over the patches that hid it, negative where hiding it helped.
+    Source: M. Zeiler, R. Fergus 2014, "Visualizing and Understanding Convolutional Networks".
+    """
+    positions = POSITIONS if POSITIONS**2 * macs <= MOST_MACS else FEWER_POSITIONS
+    boxes = patches(image.shape[1], image.shape[2], positions)
+    mean = image.mean((1, 2), keepdims=True).round().astype(np.uint8)
+    whole = log_odds(classify([image])[0, index])
+    heat, times = np.zeros(image.shape[1:]), np.zeros(image.shape[1:])
+    for start in range(0, len(boxes), batch_size):
+        some = boxes[start : start + batch_size]
+        hidden = []
+        for box in some:
+            copy = image.copy()
+            copy[:, *box] = mean
+            hidden.append(copy)
+        for box, probability in zip(some, classify(hidden)[:, index], strict=True):
+            heat[box] += whole - log_odds(probability)
+            times[box] += 1
+    return heat / times
+
+
+def patches(height: int, width: int, positions: int) -> list[tuple[slice, slice]]:
+    """Place a patch, a fourth of each side, evenly from edge to edge, row by row."""
+    spans = []
+    for side in (height, width):
+        length = max(1, side // PATCH)
+        starts = np.linspace(0, side - length, min(positions, side - length + 1)).round().astype(int).tolist()
+        spans.append([slice(start, start + length) for start in starts])
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+
+
+def log_odds(probability: float) -> float:
+    """Give ln(p / (1 - p)): unlike p itself it still moves where the network is nearly certain."""
+    kept = min(max(probability, CERTAIN), 1 - CERTAIN)
+    return float(np.log(kept / (1 - kept)))
