@@ -6,6 +6,7 @@ The photos are free (CC0: Chelsea the cat by Stéfan van der Walt, a cup of coff
 what is drawn here is the project's own.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import skimage.data
 from PIL import Image, ImageDraw, ImageFilter
 
 SAMPLES = Path(__file__).parent.parent / "service" / "web" / "samples"
-SIDE, FINER = 288, 4  # pixels a side; drawn finer, then reduced, for smooth edges
+SIDE, THUMBNAIL = 288, 96  # pixels a side
+FINER = 4  # times; drawn finer, then reduced, edges are smooth
 Colour = tuple[int, int, int]
 
 
@@ -30,11 +32,15 @@ def main() -> None:
     }
     for name, picture in pictures.items():
         picture.save(SAMPLES / f"{name}.jpg", quality=82, optimize=True)
+        thumbnail = picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        thumbnail.save(SAMPLES / f"{name}-small.jpg", quality=78, optimize=True)
 
 
 def photo(pixels: np.ndarray, *, left: int, top: int, side: int) -> Image.Image:
     """Cut a square out of a photo and reduce it."""
-    return Image.fromarray(pixels[top : top + side, left : left + side]).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return Image.fromarray(pixels[top : top + side, left : left + side]).resize(
+        (SIDE, SIDE), Image.Resampling.LANCZOS
+    )
 
 
 def sky(above: Colour, below: Colour) -> Image.Image:
@@ -44,7 +50,7 @@ def sky(above: Colour, below: Colour) -> Image.Image:
     return Image.fromarray(np.broadcast_to(shades, (SIDE * FINER, SIDE * FINER, 3)).round().astype(np.uint8))
 
 
-def drawn(canvas: Image.Image, draw) -> Image.Image:
+def drawn(canvas: Image.Image, draw: Callable[["Pen"], None]) -> Image.Image:
     """Draw on a canvas in hundredths of its side, blur as a lens does, add a film's grain."""
     pen = Pen(canvas)
     draw(pen)
@@ -62,7 +68,9 @@ class Pen:
     def shape(self, colour: Colour, *points: tuple[float, float]) -> None:
         self.pen.polygon([(x * self.scale, y * self.scale) for x, y in points], colour)
 
-    def box(self, colour: Colour, left: float, top: float, right: float, bottom: float, radius: float = 0) -> None:
+    def box(
+        self, colour: Colour, left: float, top: float, right: float, bottom: float, radius: float = 0
+    ) -> None:
         edges = tuple(edge * self.scale for edge in (left, top, right, bottom))
         self.pen.rounded_rectangle(edges, radius * self.scale, colour)
 

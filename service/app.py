@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from service import problems
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None, loaded: Mapping[str, Model] | N
     app.state.draining = False
     for part in (prediction, insight, matrices, models, operations):
         app.include_router(part.router)
-    app.mount("/web", StaticFiles(directory=WEB))
+    app.mount("/web", GZipMiddleware(StaticFiles(directory=WEB), minimum_size=500))
     return app
 
 

@@ -20,18 +20,19 @@ Pixels = NDArray[np.uint8]  # C×S×S, 0..255
 Method = Literal["grad-cam", "hires-cam", "occlusion"]
 
 
-def answer_layers(model: Model, pixels: Pixels) -> dict[str, Any]:
+def answer_layers(model: Model, pixels: Pixels, with_maps: bool = True) -> dict[str, Any]:
     """Describe the picture's way through the network, layer by layer."""
     image = torch.from_numpy(pixels)
     outputs = model.network.run(image)
-    layers = [
-        describe(layer, outputs[layer.inputs[0]], outputs[layer.name]) | show_output(outputs[layer.name])
+    layers: list[dict[str, Any]] = [
+        describe(layer, outputs[layer.inputs[0]], outputs[layer.name])
+        | show_output(outputs[layer.name], with_maps=with_maps)
         for layer in model.network.layers
     ]
     return {
         "input": {"name": INPUT_NAME, "kind": INPUT.word, "title": INPUT.title}
         | {"output_shape": list(image.shape), "png": encode(pixels)},
-        "layers": [*layers, describe_softmax(layers[-1]["name"], outputs)],
+        "layers": [*layers, describe_softmax(model.network.last, outputs)],
     }
 
 

@@ -84,7 +84,7 @@ def connected_cell(layer: Layer, before: Tensor, place: Place) -> dict[str, Any]
 def pointwise_cell(layer: Layer, outputs: dict[str, Tensor], place: Place) -> dict[str, Any]:
     """Give the numbers in the same place of a layer's inputs, or where a flattened number came from."""
     before, after = outputs[layer.inputs[0]], outputs[layer.name]
-    if layer.kind.word == "flatten" and before.dim() == 3 and after.dim() == 1:
+    if layer.kind.word == "flatten" and before.dim() == 3 and after.shape == (before.numel(),):
         channel, row, column = (int(i) for i in torch.unravel_index(torch.tensor(place[0]), before.shape))
         found = before[channel, row, column].item()
         return {"window": [brief(found)], "place": {"channel": channel, "top": row, "left": column}}

@@ -51,17 +51,20 @@ def describe(layer: Layer, before: Tensor, after: Tensor) -> dict[str, Any]:
 def sliding(layer: Layer, before: Tensor) -> Geometry | None:
     """Say where a layer's window falls on its input C×H×W; None where it has none, or not one size."""
     given = layer.arguments
-    if before.dim() != 3:
+    if before.dim() != 3 or layer.kind.word not in {"convolution", "pooling"}:
         return None
     match operator(layer.node):
         case "conv2d":
-            window, stride, padding, dilation = layer.learned[0].shape[2:], given[3], given[4], given[5]
+            window, stride, padding, dilation = list(layer.learned[0].shape[2:]), *given[3:6]
         case "max_pool2d":
             window, stride, padding, dilation = given[1], given[2] or given[1], given[3], given[4]
         case "avg_pool2d":
             window, stride, padding, dilation = given[1], given[2] or given[1], given[3], 1
-        case "amax" | "mean" | "adaptive_max_pool2d" | "adaptive_avg_pool2d" if is_global(layer):
-            window, stride, padding, dilation = before.shape[1:], 1, 0, 1
+        case "amax" | "mean":
+            window, stride, padding, dilation = list(before.shape[1:]), 1, 0, 1
+        case "adaptive_max_pool2d" | "adaptive_avg_pool2d" if divides(given[1], before):
+            window = [n // cells for n, cells in zip(before.shape[1:], pair(given[1]), strict=True)]
+            stride, padding, dilation = window, 0, 1
         case _:
             return None
     if None in (stride, padding, dilation) or window is None:
@@ -75,10 +78,9 @@ def sliding(layer: Layer, before: Tensor) -> Geometry | None:
     return Geometry(*axes)
 
 
-def is_global(layer: Layer) -> bool:
-    """Whether each map becomes one number."""
-    name = operator(layer.node)
-    return name in {"amax", "mean"} or pair(layer.arguments[1]) == (1, 1)
+def divides(cells: Any, before: Tensor) -> bool:
+    """Whether maps come out as so many cells a side, known beforehand, of equal windows."""
+    return cells is not None and not any(n % m for n, m in zip(before.shape[1:], pair(cells), strict=True))
 
 
 def pair(value: Any) -> tuple[int, int]:

@@ -39,25 +39,45 @@ def grad_cam(network: Network, image: Tensor, index: int, *, by_cell: bool = Fal
     is the truer where a network flattens its maps. Sources: R. Selvaraju et al. 2017, "Grad-CAM"; by cell,
     R. Draelos, L. Carin 2020, "HiResCAM". Raises InvalidRequest where the network has no maps.
     """
-    outputs = network.run(image)
+    outputs = network.run_batch(image[None])
     layer = last_with_maps(network, outputs)
     with torch.enable_grad():
-        maps = outputs[layer.name][None].float().clone().requires_grad_()
-        logits = network.rest(layer)(image[None], maps)
-        (slopes,) = torch.autograd.grad(logits[0, index], maps)
+        maps = outputs[layer.name].float().clone().requires_grad_()
+        slopes = slopes_of(network.rest(layer)(image[None], maps.clone())[0, index], maps)
     weights = slopes if by_cell else slopes.mean((2, 3), keepdim=True)
-    seen = (weights * maps.detach()).sum(1, keepdim=True).relu()
+    seen = (weights * maps.detach()).sum(1, keepdim=True).relu().nan_to_num()
     side: list[int] = list(image.shape[1:])
     fine = F.interpolate(seen, side, mode="bilinear", align_corners=False)
     return GradCam(fine[0, 0].double().numpy(), layer.name)
 
 
+def slopes_of(logit: Tensor, maps: Tensor) -> Tensor:
+    """Give how much a logit rises with each number of `maps`. Raises InvalidRequest where none is known."""
+    slopes = torch.autograd.grad(logit, maps, allow_unused=True)[0] if logit.requires_grad else None
+    if slopes is None:
+        raise InvalidRequest(
+            "no slope leads from the network's answer to its feature maps; use method=occlusion",
+            field="method",
+        )
+    return slopes.nan_to_num(0, 0, 0)  # a square root's is infinite at 0
+
+
 def last_with_maps(network: Network, outputs: dict[str, Tensor]) -> Layer:
-    """Find the last layer with maps, of COARSEST cells a side if there is one."""
+    """Find the last layer with maps, of COARSEST cells a side and of a known kind if there is one.
+
+    `outputs` are as the network has them, maps 1×C×H×W: N×H×W×C or an attention's N×heads×T×T are not told
+    from them by their axes, but by the kinds of the layers they come from.
+    """
     having = [
-        layer for layer in network.layers if outputs[layer.name].dim() == 3 and layer.kind.word != "scaling"
+        layer
+        for layer in network.layers
+        if outputs[layer.name].dim() == 4
+        and len(outputs[layer.name]) == 1
+        and not outputs[layer.name].is_complex()
+        and layer.kind.word not in {"scaling", "softmax"}
     ]
-    fine = [layer for layer in having if min(outputs[layer.name].shape[1:]) >= COARSEST]
+    having = [layer for layer in having if layer.kind.word != "other"] or having
+    fine = [layer for layer in having if min(outputs[layer.name].shape[2:]) >= COARSEST]
     if not having:
         raise InvalidRequest(
             "the network has no feature maps, which Grad-CAM weighs; use method=occlusion", field="method"

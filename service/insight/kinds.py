@@ -2,11 +2,14 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+TensorType = torch._C.TensorType
 Node = Any  # torch._C.Node
 Value = Any  # torch._C.Value
 
+TRACED_CONVOLUTION = "_convolution"  # of any number of axes, as torch.jit.trace has it
 HEIGHT_AND_WIDTH = ([2, 3], [-2, -1], [-1, -2])
 
 
@@ -30,6 +33,8 @@ PRODUCT = Kind("product", "product", "product")
 SCALING = Kind("scaling", "scaling", "scale")
 INPUT = Kind("input", "prepared picture", "input")
 SOFTMAX = Kind("softmax", "softmax", "softmax")
+PART = Kind("other", "part", "part")  # of what a split or a chunk gives
+RESHAPE = Kind("other", "reshape", "reshape")
 
 ACTIVATIONS = {
     "relu": "ReLU",
@@ -49,7 +54,6 @@ ACTIVATIONS = {
     "softplus": "softplus",
 }
 NAMED = {
-    **dict.fromkeys(("flatten", "view", "reshape"), FLATTEN),
     "linear": FULLY_CONNECTED,
     "max_pool2d": MAX_POOLING,
     "avg_pool2d": AVERAGE_POOLING,
@@ -61,12 +65,15 @@ NAMED = {
     "instance_norm": Kind("normalisation", "instance normalisation", "norm"),
     "cat": Kind("concatenation", "concatenation", "cat"),
     "softmax": SOFTMAX,
+    **dict.fromkeys(("view", "reshape"), RESHAPE),
+    **dict.fromkeys(("ListUnpack", "TupleUnpack", "TupleIndex", "ConstantChunk", "__getitem__"), PART),
+    "If": Kind("other", "branch", "branch"),
+    "Loop": Kind("other", "loop", "loop"),
 }
 # Numbers come out as they went in, or each by the same factor and shift.
-POINTWISE = {
-    *("to", "contiguous", "detach", "dropout", "feature_dropout", "alias", "clone"),
-    *("add", "sub", "rsub", "mul", "div"),
-}
+UNCHANGING = {"contiguous", "detach", "alias", "clone"}
+DROPOUTS = {"dropout", "feature_dropout", "alpha_dropout"}  # nothing is dropped but in training
+POINTWISE = UNCHANGING | {"to", "add", "sub", "rsub", "mul", "div"}
 
 
 def constant(value: Value) -> Any:
@@ -77,23 +84,57 @@ def constant(value: Value) -> Any:
 
 
 def operator(node: Node) -> str:
-    """Give an operator's name without its home, `conv2d` for `aten::conv2d`."""
-    return str(node.kind()).rpartition("::")[2]
+    """Give an operator's name without its home, `conv2d` for `aten::conv2d` and as a traced one."""
+    name = str(node.kind()).rpartition("::")[2]
+    if name == TRACED_CONVOLUTION:
+        weight, transposed = (constant(list(node.inputs())[place]) for place in (1, 6))
+        plain = isinstance(weight, Tensor) and weight.dim() == 4 and not transposed
+        return "conv2d" if plain else "convolution"
+    return name if name.startswith("__") else name.removesuffix("_")  # `relu_` is relu in place
+
+
+def leaves_unchanged(node: Node) -> bool:
+    """Whether numbers come out as they went in."""
+    name = operator(node)
+    if name in DROPOUTS:
+        return constant(list(node.inputs())[2]) is False
+    return name in UNCHANGING
+
+
+def flattens(node: Node) -> bool:
+    """Whether a reshaping makes one row of numbers of each picture."""
+    _, *inputs = node.inputs()
+    if operator(node) == "flatten":
+        return [constant(value) for value in inputs] == [1, -1]
+    shape = constant(inputs[0])
+    return (len(shape) if shape else len(list(inputs[0].node().inputs()))) == 2
 
 
 def kind_of(node: Node, moving: list[int]) -> Kind:
     """Say what a node is; `moving` are the places of those inputs that depend on the picture."""
     name, inputs = operator(node), list(node.inputs())
-    others = [constant(value) for place, value in enumerate(inputs) if place not in moving]
+    others = [value for place, value in enumerate(inputs) if place not in moving]
     kind = NAMED.get(name)
     if name == "conv2d" and isinstance(constant(inputs[1]), Tensor):
         kind = CONVOLUTION
     elif name in {"amax", "mean"} and constant(inputs[1]) in HEIGHT_AND_WIDTH:
         kind = GLOBAL_MAX if name == "amax" else GLOBAL_AVERAGE
+    elif name.startswith("adaptive") and kind and constant(inputs[1]) == [1, 1]:
+        kind = GLOBAL_MAX if kind == MAX_POOLING else GLOBAL_AVERAGE
+    elif name in {"flatten", "view", "reshape"} and flattens(node):
+        kind = FLATTEN
     elif name in ACTIVATIONS:
         kind = Kind("activation", ACTIVATIONS[name], name.replace("_", ""))
     elif name in {"add", "mul"} and len(moving) > 1:
         kind = SUM if name == "add" else PRODUCT
-    elif name in POINTWISE and not any(isinstance(one, Tensor) and one.numel() > 1 for one in others):
+    elif leaves_unchanged(node) or (name in POINTWISE and not any(is_field(value) for value in others)):
         kind = SCALING
     return kind or Kind("other", name.replace("_", " "), name.replace("_", "-"))
+
+
+def is_field(value: Value) -> bool:
+    """Whether a value is a tensor of more than one number, or may be."""
+    known = constant(value)
+    if isinstance(known, Tensor):
+        return known.numel() > 1
+    return known is None and isinstance(value.type(), TensorType)

@@ -16,17 +16,20 @@ MOST_NUMBERS = 4096  # of a vector
 DIGITS = 6
 
 
-def show_output(output: Tensor) -> dict[str, Any]:
+def show_output(output: Tensor, *, with_maps: bool = True) -> dict[str, Any]:
     """Describe a layer's output: its shape, its range, and `maps` or `numbers` to look at.
 
     `output` is float C×H×W, H×W or K; of another rank there is nothing to look at.
     """
     output = output.float()
+    low, high = span(output)
     shown: dict[str, Any] = {
         "output_shape": list(output.shape),
-        "minimum": brief(output.min().item()),
-        "maximum": brief(output.max().item()),
+        "minimum": brief(low),
+        "maximum": brief(high),
     }
+    if not with_maps or not output.numel():
+        return shown
     if output.dim() == 1:
         return shown | {"numbers": [brief(value) for value in output[:MOST_NUMBERS].tolist()]}
     if output.dim() in {2, 3}:
@@ -34,15 +37,20 @@ def show_output(output: Tensor) -> dict[str, Any]:
     return shown
 
 
+def span(output: Tensor) -> tuple[float, float]:
+    """Give the least and the largest of the numbers that are finite; 0 and 0 where there are none."""
+    finite = output[output.isfinite()]
+    return (finite.min().item(), finite.max().item()) if len(finite) else (0.0, 0.0)
+
+
 def show_maps(maps: Tensor) -> dict[str, Any]:
     """Lay the first MOST_MAPS of float C×H×W side by side: level 0 is the least of all C, 255 the most."""
-    low, high = maps.min(), maps.max()
-    some = maps[:MOST_MAPS]
+    low, high = span(maps)
+    some = maps[:MOST_MAPS].double()
     height, width = (min(side, LARGEST_SIDE) for side in maps.shape[1:])
     if (height, width) != tuple(maps.shape[1:]):
         some = F.adaptive_avg_pool2d(some, (height, width))
-    span = (high - low).clamp(min=torch.finfo(torch.float32).tiny)
-    levels = ((some - low) / span * 255).round().to(torch.uint8)
+    levels = ((some - low) / ((high - low) or 1) * 255).nan_to_num().clamp(0, 255).round().to(torch.uint8)
     strip = levels.permute(1, 0, 2).reshape(1, height, -1).numpy()
     return {"count": len(some), "height": height, "width": width, "png": encode(strip)}
 

@@ -5,15 +5,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from service.insight.kinds import SCALING, Kind, Node, Value, constant, kind_of, operator
+from service.insight.kinds import (
+    SCALING,
+    TRACED_CONVOLUTION,
+    Kind,
+    Node,
+    TensorType,
+    Value,
+    constant,
+    kind_of,
+    leaves_unchanged,
+    operator,
+)
 
 INPUT_NAME, SOFTMAX_NAME = "input", "softmax"  # before the first layer, after the last
 # Which inputs of an operator are learned numbers.
 LEARNED = {
-    "conv2d": (1, 2),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), (1, 2)),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), (1, 2)),
     "linear": (1, 2),
     "batch_norm": (1, 2),
     "instance_norm": (1, 2),
@@ -31,6 +42,7 @@ class Layer:
     kind: Kind
     inputs: list[str]  # names of the layers it takes its numbers from
     nodes: list[Node] = field(repr=False)  # several for scaling alone: to float, / 127.5, - 1
+    value: Value = field(repr=False)  # in the graph: what comes out
     learned: list[Tensor] = field(repr=False)  # weight, then bias, float32
 
     @property
@@ -44,15 +56,22 @@ class Layer:
     @property
     def arguments(self) -> list[Any]:
         """What its operator takes beside the picture's numbers; None what is not known beforehand."""
-        return [constant(value) for value in self.node.inputs()]
+        given = [constant(value) for value in self.node.inputs()]
+        if self.node.kind().endswith(TRACED_CONVOLUTION):
+            given[6] = given[8]  # the groups
+        return given
 
 
-def read_layers(graph: Any) -> list[Layer]:
-    """List what computes a tensor out of the picture, in order, scalings in a row as one."""
+def read_layers(graph: Any) -> tuple[list[Layer], str]:
+    """List what computes a tensor out of the picture, in order, scalings in a row as one.
+
+    Also gives the name of the layer the logits come from; no name where they come from none.
+    """
     reader = Reader(graph)
     for node in graph.nodes():
         reader.take(node)
-    return reader.layers
+    last = reader.sources.get(next(graph.outputs()).debugName(), [""])
+    return reader.layers, last[-1]
 
 
 class Reader:
@@ -63,49 +82,60 @@ class Reader:
         picture = list(graph.inputs())[1]
         self.sources = {picture.debugName(): [INPUT_NAME]}  # value -> the layers it comes from
         self.uses = Counter(value.debugName() for node in graph.nodes() for value in inputs_of(node))
+        self.uses.update(value.debugName() for value in graph.outputs())
         self.paths = paths(graph)
-        self.names: Counter[str] = Counter((INPUT_NAME, SOFTMAX_NAME))
+        self.names = {INPUT_NAME, SOFTMAX_NAME}
+        self.numbers: Counter[str] = Counter()  # the last of each stem
 
     def take(self, node: Node) -> None:
-        """Make a layer of a node, or a part of the last one, or nothing."""
+        """Make a layer of each tensor that a node computes, or a part of the last layer, or nothing."""
         moving = [value.debugName() for value in inputs_of(node) if value.debugName() in self.sources]
-        outputs = list(node.outputs())
-        if not moving or len(outputs) != 1:
-            return
-        output, sources = outputs[0], [name for one in moving for name in self.sources[one]]
-        if node.kind() == "prim::ListConstruct":  # what a concatenation gets
-            self.sources[output.debugName()] = sources
-        elif isinstance(output.type(), torch._C.TensorType):
-            places = [i for i, value in enumerate(node.inputs()) if value.debugName() in self.sources]
-            kind = kind_of(node, places)
-            if kind == SCALING and self.continues(moving[0]):
+        sources = [name for one in moving for name in self.sources[one]]
+        sources = list(dict.fromkeys(sources)) if any(node.blocks()) else sources
+        places = [i for i, value in enumerate(node.inputs()) if value.debugName() in self.sources]
+        for output in node.outputs() if moving else ():
+            name = output.debugName()
+            if not isinstance(output.type(), TensorType):
+                if "Tensor" in str(output.type()):  # a list: what a concatenation gets, or a split gives
+                    self.sources[name] = sources
+            elif (kind := kind_of(node, places)) == SCALING and self.continues(moving[0]):
                 self.layers[-1].nodes.append(node)
-            else:
-                self.layers.append(Layer(self.name(node, kind), kind, sources, [node], learned(node)))
-            self.sources[output.debugName()] = [self.layers[-1].name]
+                self.layers[-1].value = output
+                self.sources[name] = [self.layers[-1].name]
+            elif leaves_unchanged(node):
+                self.sources[name] = sources
+            elif self.uses[name] or node.outputsSize() == 1:
+                layer = Layer(self.name(node, kind), kind, sources, [node], output, learned(node))
+                self.layers.append(layer)
+                self.sources[name] = [layer.name]
 
     def continues(self, value: str) -> bool:
         """Whether a value is the last layer's, a scaling, and nothing else takes it."""
         if not self.layers or self.layers[-1].kind != SCALING:
             return False
-        return self.layers[-1].node.output().debugName() == value and self.uses[value] == 1
+        return self.layers[-1].value.debugName() == value and self.uses[value] == 1
 
     def name(self, node: Node, kind: Kind) -> str:
-        """Name a layer as the network's author did, where its weight tells, or by kind and number."""
-        name = self.paths.get(weight_name(node), "")
-        if name and self.names[name]:  # one layer used twice
-            name = f"{name}-{self.names[name] + 1}"
-        while not name or self.names[name]:
-            self.names[kind.stem + "#"] += 1
-            name = f"{kind.stem}{self.names[kind.stem + '#']}"
-        self.names[name] += 1
+        """Name a layer as the network's author did, where its weights tell, or by kind and number."""
+        # Equal weights are one in the graph, under one's name: those that are nobody else's tell first.
+        weights = sorted(weight_names(node), key=lambda weight: self.uses[weight])
+        own = list(dict.fromkeys(self.paths[weight] for weight in weights if weight in self.paths))
+        name = next((one for one in own if one not in self.names), "")
+        times = 2
+        while own and (not name or name in self.names):  # one layer used twice
+            name, times = f"{own[0]}-{times}", times + 1
+        while not name or name in self.names or (not own and name in self.paths.values()):
+            self.numbers[kind.stem] += 1
+            name = f"{kind.stem}{self.numbers[kind.stem]}"
+        self.names.add(name)
         return name
 
 
 def inputs_of(node: Node) -> Iterator[Value]:
-    """Give a node's inputs, and those of what is in its branches."""
+    """Give a node's inputs, and those of what is in its branches, and what these give on."""
     yield from node.inputs()
     for block in node.blocks():
+        yield from block.outputs()
         for inner in block.nodes():
             yield from inputs_of(inner)
 
@@ -117,20 +147,23 @@ def learned(node: Node) -> list[Tensor]:
     return [value.detach().float() for value in values if isinstance(value, Tensor)]
 
 
-def weight_name(node: Node) -> str:
-    """Give the graph's name of a node's weight, `self.network.conv1.weight`; nothing where it has none."""
-    places = LEARNED.get(operator(node))
-    if not places:
-        return ""
-    value = list(node.inputs())[places[0]]
-    if value.node().kind() == "aten::to":
-        value = next(value.node().inputs())
-    return str(value.debugName())
+def weight_names(node: Node) -> Iterator[str]:
+    """Give the graph's names of a node's weight and bias, `self.network.conv1.weight`.
+
+    Also those of the mean and the variance of a batch normalisation, which are not learned.
+    """
+    name, inputs = operator(node), list(node.inputs())
+    for place in (1, 2, 3, 4) if name == "batch_norm" else LEARNED.get(name, ()):
+        value = inputs[place]
+        if value.node().kind() == "aten::to":
+            value = next(value.node().inputs())
+        if isinstance(constant(value), Tensor):
+            yield value.debugName()
 
 
 def paths(graph: Any) -> dict[str, str]:
     """Map the weights' names to their layers': what all have in common, `self.network`, is left out."""
-    names = {weight_name(node) for node in graph.nodes()}
+    names = {name for node in graph.nodes() for name in weight_names(node)}
     paths = {name: name.split(".")[1:-1] for name in names if name.startswith("self.")}
     while paths and all(len(path) > 1 for path in paths.values()):
         if len({path[0] for path in paths.values()}) > 1:

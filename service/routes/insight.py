@@ -23,6 +23,12 @@ router = APIRouter(tags=["insight"])
 Index = Annotated[int, Field(ge=0)]
 
 
+class LayersQuery(Query):
+    """Whether feature maps are wanted."""
+
+    maps: Annotated[bool, Field(description="`false`: the layers without their feature maps")] = True
+
+
 class CellQuery(Query):
     """Which cell of a layer's output; a vector has channels alone."""
 
@@ -45,7 +51,7 @@ class ExplainQuery(Query):
     "/layers",
     summary="Show every layer",
     response_model=Layers,
-    openapi_extra={"parameters": describe_query(Query), "requestBody": ONE_PICTURE_BODY},
+    openapi_extra={"parameters": describe_query(LayersQuery), "requestBody": ONE_PICTURE_BODY},
     responses=problem_responses(400, 404, 413, 415, 422, 503),
 )
 async def layers(request: Request) -> Response:
@@ -55,8 +61,8 @@ async def layers(request: Request) -> Response:
     cells, side by side in one grey PNG whose level 0 is `minimum` and 255 `maximum`; a vector as numbers.
     Computed in float32, so the last digits may differ from `/predict`'s.
     """
-    query = read_query(request, Query)
-    return await look(request, query, answer_layers)
+    query = read_query(request, LayersQuery)
+    return await look(request, query, answer_layers, query.maps)
 
 
 @router.post(

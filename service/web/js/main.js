@@ -1,0 +1,91 @@
+// Start the page: the models, the first picture, the view that the address names.
+
+import * as api from "./api.js";
+import * as classify from "./classify.js";
+import { readTheme } from "./colours.js";
+import * as convolve from "./convolve.js";
+import { byId, fill, problem } from "./dom.js";
+import * as inside from "./inside.js";
+import * as picture from "./picture.js";
+import { readAddress, VIEWS } from "./route.js";
+import { change, setSample, store } from "./store.js";
+import * as why from "./why.js";
+
+const views = { classify, convolve, inside, why };
+let shown = null;
+
+/** Bring a view's frame on the page; what is in it comes with `showView`. */
+function reveal(view) {
+  byId("page").dataset.view = view;
+  for (const name of VIEWS) byId(`view-${name}`).hidden = name !== view;
+  for (const link of document.querySelectorAll("nav [data-view]")) {
+    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function showView({ view, values }) {
+  if (shown && shown !== view) views[shown].hide();
+  reveal(view);
+  if (shown && shown !== view) scrollTo(0, 0);
+  shown = view;
+  return views[view].show(values);
+}
+
+async function go() {
+  const address = readAddress();
+  const { model, sample } = address.values;
+  if (model && model !== store.model && store.models.some((one) => one.name === model)) change({ model });
+  if (sample && sample in picture.SAMPLES && sample !== store.picture?.sample) await setSample(sample);
+  await showView(address);
+}
+
+function startTheme() {
+  const names = ["auto", "light", "dark"];
+  const button = byId("theme");
+  const apply = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    button.textContent = theme[0].toUpperCase() + theme.slice(1);
+    button.setAttribute("aria-label", `Theme: ${theme === "auto" ? "as the system has it" : theme}`);
+    redraw();
+  };
+  const redraw = () => {
+    readTheme();
+    if (store.models.length) change({ theme: document.documentElement.dataset.theme });
+  };
+  button.addEventListener("click", () => {
+    const next = names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length];
+    try {
+      localStorage.setItem("stride-theme", next);
+    } catch {
+      // Storage is off: the choice lasts as long as the page.
+    }
+    apply(next);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  apply(document.documentElement.dataset.theme);
+}
+
+async function start() {
+  startTheme();
+  picture.start();
+  for (const view of Object.values(views)) view.start();
+  document.querySelector("[data-skip]").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  });
+  const address = readAddress();
+  reveal(address.view);
+  try {
+    const { models, default: first } = await api.models();
+    const wanted = models.find((one) => one.name === address.values.model);
+    change({ models, model: wanted ? wanted.name : first });
+    await setSample(address.values.sample in picture.SAMPLES ? address.values.sample : "cat");
+    addEventListener("hashchange", () => go().catch((error) => fill(byId("page-problem"), problem(error))));
+    await showView(address);
+  } catch (error) {
+    fill(byId("page-problem"), problem(error));
+  }
+}
+
+start();
