@@ -106,6 +106,18 @@ class Grey(Weird):
         return self.fc(self.conv(images.float() / 255).relu().amax((2, 3)))
 
 
+class Flat(Weird):
+    """Has no convolution, and no maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Identity()
+        self.fc = nn.Linear(3 * 16 * 16, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(images.flatten(1).float() / 255)
+
+
 class LeftHalf(nn.Module):
     """Looks at the left half of a 16×16 picture alone: the brighter, the likelier the second class."""
 

@@ -88,8 +88,14 @@ def pointwise_cell(layer: Layer, outputs: dict[str, Tensor], place: Place) -> di
         channel, row, column = (int(i) for i in torch.unravel_index(torch.tensor(place[0]), before.shape))
         found = before[channel, row, column].item()
         return {"window": [brief(found)], "place": {"channel": channel, "top": row, "left": column}}
-    same = [outputs[name] for name in layer.inputs if outputs[name].shape == after.shape]
+    same = [outputs[name].expand(after.shape) for name in layer.inputs if spreads(outputs[name], after)]
     return {"window": [brief(one[place].item()) for one in same]}
+
+
+def spreads(before: Tensor, after: Tensor) -> bool:
+    """Whether a layer's input is of its output's size, or one number where that has several: K×1×1."""
+    sizes = zip(before.shape, after.shape, strict=False)
+    return before.dim() == after.dim() and all(n in {1, m} for n, m in sizes)
 
 
 def cut(maps: Tensor, geometry: Geometry, corner: list[int]) -> tuple[Tensor, dict[str, int]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import orjson
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -130,7 +131,8 @@ async def take(request: Request, query: Query) -> tuple[Served, bytes, Pixels]:
     data = await read_picture(request)
     run = request.app.state.workers.run_large
     pixels, request.state.timings["decode"] = await run(served.decode, data, served.max_pixels)
-    return served, data, pixels
+    # As torch lays pictures out: a network may `view` its maps, which it was tried with at the start.
+    return served, data, np.ascontiguousarray(pixels)
 
 
 def draw(served: Served, data: bytes, pixels: Pixels, heat: Any) -> bytes:

@@ -101,7 +101,7 @@ def test_the_last_layer_is_what_predict_answers(client: httpx.Client, cat: bytes
 def test_the_input_is_the_picture_as_prepared(client: httpx.Client, cat: bytes) -> None:
     body = send(client, cat, model=LENET)
     pixels = decode(body["input"]["png"])
-    photo = np.asarray(Image.open(io.BytesIO(cat))).transpose(2, 0, 1)
+    photo = np.array(Image.open(io.BytesIO(cat))).transpose(2, 0, 1)
     prepared = load_model(MODELS / f"{LENET}.pt").prepare(photo).transpose(1, 2, 0)
     assert pixels.shape == (32, 32, 3)
     assert np.abs(pixels.astype(int) - prepared).max() <= 2  # the decoder may scale the photo itself
@@ -142,7 +142,7 @@ def test_a_black_picture_has_maps_of_one_level_each(client: httpx.Client) -> Non
 
 def test_at_most_64_maps_of_at_most_64_cells_a_side_are_shown(serve: Serve, tmp_path: Path) -> None:
     write_weird(tmp_path / "large.pt", Large(), side=224)
-    client = serve(models_dir=tmp_path)
+    client = serve(models_dir=tmp_path, batch_size=1)
     data = picture_file(Image.fromarray(skimage.data.chelsea()), "PNG")
     body = send(client, data)
     conv = next(layer for layer in body["layers"] if layer["name"] == "conv")

@@ -79,6 +79,9 @@ def test_the_description_is_valid_and_documents_every_endpoint(client: httpx.Cli
     assert set(description["paths"]) == {
         "/predict",
         "/predict/batch",
+        "/layers",
+        "/layers/{layer}",
+        "/explain",
         "/convolve",
         "/convolve/image",
         "/pool",

@@ -2,10 +2,10 @@
 
 import * as api from "./api.js";
 import { announce, byId, fill, h, newest, problem, setStyle } from "./dom.js";
-import { milliseconds, percent } from "./numbers.js";
+import { count, milliseconds, percent } from "./numbers.js";
 import { writeAddress } from "./route.js";
 import { snippets } from "./snippets.js";
-import { change, modelCard, onChange, prepared, store } from "./store.js";
+import { change, onChange, prepared, store } from "./store.js";
 
 // Below this the network, by its own calibrated probability, is wrong more often than right.
 const SURE = 0.5;
@@ -60,9 +60,8 @@ function card(name, answer, seen) {
   const [first, second] = answer.predictions;
   const sure = first.probability >= SURE;
   const title = sure ? first.label : "I am not sure";
-  const wrong = Math.round((1 - first.probability) * 100);
   const explained = sure
-    ? `${name} gives it ${percent(first.probability)}. Of pictures it is as sure of, about ${wrong < 1 ? "none" : wrong} in 100 ${wrong === 1 ? "is" : "are"} something else, if they are like those it was tested on.`
+    ? `Of pictures like those it was tested on, and as sure as this one, ${mistakes(first.probability)} something else.`
     : `${name} leans to ${first.label} with ${percent(first.probability)}${second ? `, then ${second.label} with ${percent(second.probability)}` : ""}. Below ${percent(SURE, 0)} it is wrong more often than right.`;
   const [channels, height, width] = seen.input.output_shape;
   return h(
@@ -80,10 +79,17 @@ function card(name, answer, seen) {
       "figure",
       { class: "seen" },
       h("img", { src: seen.url, alt: `What ${name} sees: the central square in ${width} by ${height} pixels`, class: "pixels", width: 224, height: 224 }),
-      h("figcaption", {}, `What it sees: ${height}×${width} pixels, ${channels === 1 ? "grey" : "RGB"}, ${channels * height * width} numbers`),
+      h("figcaption", {}, `What it sees: ${height}×${width} pixels, ${channels === 1 ? "grey" : "RGB"}, ${count(channels * height * width)} numbers`),
     ),
     timings(answer),
   );
+}
+
+/** Say in words how often so sure an answer is wrong. */
+function mistakes(probability) {
+  const wrong = Math.round((1 - probability) * 100);
+  if (wrong < 1) return "fewer than 1 in 100 are";
+  return wrong === 1 ? "1 in 100 is" : `${wrong} in 100 are`;
 }
 
 /** Draw the classes' probabilities. */

@@ -40,7 +40,7 @@ export async function show(values) {
   try {
     await loadCatalogue();
   } catch (error) {
-    fill(byId("convolve"), problem(error));
+    fill(byId("convolve-body"), problem(error));
     return;
   }
   if (!built) build();
@@ -80,17 +80,17 @@ function build() {
   parts.whole = whole();
   built = parts;
   fill(
-    byId("convolve"),
+    byId("convolve-body"),
     parts.controls.element,
     parts.problem,
-    h(
+    (parts.bench = h(
       "section",
       { class: "card bench", "aria-label": "Image, filter, output" },
       h("div", { class: "column image" }, h("h2", {}, "Image"), parts.images),
       h("div", { class: "column filter" }, h("h2", { id: "filter-title" }, "Filter"), parts.filters, parts.finds),
       h("div", { class: "column output" }, h("h2", {}, "Output"), parts.outputs),
       parts.player.element,
-    ),
+    )),
     h("div", { class: "pair" }, parts.steps, parts.size),
     parts.patch.element,
     parts.whole.element,
@@ -169,6 +169,7 @@ function goTo(step) {
 
 function draw() {
   if (!answer) return;
+  built.bench.classList.toggle("several", state.image.length > 1);
   built.player.set(cellsOf(answer), state.step);
   drawFilter();
   drawWindow();

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { signed } from "./colours.js";
 import { announce, fill, h, newest, problem } from "./dom.js";
 import { miniature } from "./grid.js";
-import { factor, short } from "./numbers.js";
+import { compact, factor, short } from "./numbers.js";
 import { store } from "./store.js";
 import { magnitude, outline, paint, picker } from "./tiles.js";
 
@@ -24,7 +24,10 @@ export function detail(layer, channel, context, close) {
   else paint(canvas, numbers, layer.maps.height, layer.maps.width, magnitude(layer));
   const title = vector ? layer.name : `${layer.name}, map ${channel + 1}`;
 
+  const caption = h("figcaption", {});
   const ask = newest(async (signal, place) => {
+    const { row, column } = place;
+    caption.textContent = `${title}: ${row === undefined ? `number ${place.channel + 1} of ${numbers.length}` : `row ${row + 1}, column ${column + 1}`}. Choose any cell.`;
     try {
       const answer = await api.cell(context.blob, context.model, layer.name, place, signal);
       fill(result, working(answer, layer, context));
@@ -47,7 +50,7 @@ export function detail(layer, channel, context, close) {
     "section",
     { class: "card detail", "aria-label": title },
     h("header", {}, h("h4", {}, title), h("button", { type: "button", class: "quiet", onclick: close }, "Close")),
-    h("div", { class: "looking" }, source, h("figure", { class: "result" }, pick.element, h("figcaption", {}, "Choose a cell"))),
+    h("div", { class: "looking" }, source, h("figure", { class: vector ? "result wide" : "result" }, pick.element, caption)),
     result,
   );
 }
@@ -115,9 +118,9 @@ function convolution(answer) {
     h(
       "div",
       { class: "equation" },
-      term(miniature(answer.window[i], (value) => signed(value / scales[0]), { digits: 2 }), `window, channel ${answer.place.channel + i + 1}`),
+      term(miniature(answer.window[i], (value) => signed(value / scales[0]), { write: compact }), `window, channel ${answer.place.channel + i + 1}`),
       h("span", { class: "sign", "aria-hidden": "true" }, "×"),
-      term(miniature(answer.filter[i], (value) => signed(value / scales[1]), { digits: 2 }), "filter"),
+      term(miniature(answer.filter[i], (value) => signed(value / scales[1]), { write: compact }), "filter"),
       h("span", { class: "partial" }, `Σ ${short(answer.sums[i], 4)}`),
     );
   const lines = h("div", {}, order.slice(0, CHANNELS_SHOWN).map(line));
@@ -139,7 +142,7 @@ function pooling(answer) {
   const chosen = (row, column) => (answer.title.includes("max") && answer.window[row][column] === answer.value ? "chosen" : "");
   const words = answer.title.includes("max") ? "The largest is " : "The average is ";
   return [
-    global && answer.window.length > 12 ? null : h("div", { class: "equation" }, term(miniature(answer.window, (value) => signed(value / scale), { classOf: chosen }), "window")),
+    global && answer.window.length > 12 ? null : h("div", { class: "equation" }, term(miniature(answer.window, (value) => signed(value / scale), { classOf: chosen, write: compact }), "window")),
     h("p", { class: "total" }, words, h("strong", { class: "value" }, short(answer.value, 5))),
   ];
 }

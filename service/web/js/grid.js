@@ -103,20 +103,22 @@ export class Grid {
 }
 
 /** A small grid to read only: numbers on colours. `classOf(row, column)` marks cells. */
-export function miniature(numbers, colourOf, { classOf = () => "", label = "", digits = 3 } = {}) {
+export function miniature(numbers, colourOf, { classOf = () => "", label = "", write = short } = {}) {
+  const dense = numbers.flat().some((value) => write(value).length > 4);
   const rows = numbers.map((line, row) =>
     h(
       "tr",
       {},
       line.map((value, column) => {
         const colour = value === null ? null : colourOf(value);
-        const cell = h("td", { class: `${classOf(row, column)} ${value === null ? "padding" : ""}` }, short(value, digits));
+        const text = write(value);
+        const cell = h("td", { class: `${classOf(row, column)} ${value === null ? "padding" : ""} ` }, text);
         if (colour) setStyle(cell, { "background-color": css(colour), color: ink(colour) });
         return cell;
       }),
     ),
   );
-  const box = h("div", { class: "grid-box mini" }, h("table", { class: "grid", "aria-label": label }, rows));
+  const box = h("div", { class: dense ? "grid-box mini dense" : "grid-box mini" }, h("table", { class: "grid", "aria-label": label }, rows));
   setStyle(box, { "--columns": String(numbers[0].length) });
   return box;
 }

@@ -30,7 +30,7 @@ const update = newest(async (signal) => {
   const { picture, model } = store;
   if (!picture || !model) return;
   writeAddress("inside", { model, sample: picture.sample });
-  const place = byId("inside");
+  const place = byId("inside-body");
   try {
     const seen = await prepared(picture, model);
     const answer = await api.layers(seen.blob, model, true, signal);
@@ -120,8 +120,8 @@ function item(layer, context) {
   const body = h("div", { class: "maps" });
   const below = h("div", { class: "detail-place" });
   const open = (channel) => {
-    for (const one of byId("inside").querySelectorAll(".detail-place")) if (one !== below) fill(one);
-    for (const one of byId("inside").querySelectorAll(".tile[aria-pressed=true]")) one.setAttribute("aria-pressed", "false");
+    for (const one of byId("inside-body").querySelectorAll(".detail-place")) if (one !== below) fill(one);
+    for (const one of byId("inside-body").querySelectorAll(".tile[aria-pressed=true]")) one.setAttribute("aria-pressed", "false");
     body.querySelector(`[data-channel="${channel}"]`)?.setAttribute("aria-pressed", "true");
     fill(below, detail(layer, channel, context, close));
   };

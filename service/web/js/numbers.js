@@ -10,7 +10,21 @@ export function short(value, digits = 3) {
   return text.replace("-", MINUS);
 }
 
-export const percent = (share, digits = 1) => `${(share * 100).toFixed(share > 0.9995 || share < 0.0005 ? 0 : digits)} %`;
+/** Write a share as a percentage; what is next to none or to all is not written as none or all. */
+export function percent(share, digits = 1) {
+  const least = 0.5 * 10 ** -(digits + 2);
+  if (share > 0 && share < least) return `< ${(2 * least * 100).toFixed(digits)} %`;
+  if (share < 1 && share > 1 - least) return `> ${((1 - 2 * least) * 100).toFixed(digits)} %`;
+  return `${(share * 100).toFixed(digits)} %`;
+}
+
+/** Write a number in the room of a small cell: two decimals at most. */
+export function compact(value) {
+  if (value === null || value === undefined) return "";
+  const size = Math.abs(value);
+  const text = String(Number(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)));
+  return (text === "-0" ? "0" : text).replace("-", MINUS);
+}
 
 export const count = (value) => value.toLocaleString("en");
 

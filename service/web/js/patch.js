@@ -34,7 +34,6 @@ export function patch(take) {
 
   function cut() {
     if (!canvas) return;
-    centre ??= { row: Math.floor(canvas.height / 2), column: Math.floor(canvas.width / 2) };
     outline(frame, canvas.height, canvas.width, box());
     take(readPixels(canvas, box(), rgb.checked));
   }
@@ -42,7 +41,6 @@ export function patch(take) {
   const update = newest(async () => {
     if (store.picture === picture || !store.picture) return;
     picture = store.picture;
-    centre = null;
     try {
       canvas = await shrink(picture.blob, SIDE);
     } catch (error) {
@@ -57,6 +55,9 @@ export function patch(take) {
       cut();
     }, { hover: false });
     pick.element.append(frame);
+    centre = { row: Math.floor(canvas.height / 2), column: Math.floor(canvas.width / 2) };
+    pick.mark(centre.row, centre.column);
+    outline(frame, canvas.height, canvas.width, box());
     fill(stage, pick.element);
   });
 

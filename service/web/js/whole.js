@@ -12,7 +12,7 @@ const POOLED_SIDE = 160; // as numbers in JSON
 const NORMALIZE = { abs: "magnitudes", clip: "cut off below 0 and above 255", minmax: "stretched to 0..255" };
 
 export function whole() {
-  const before = h("figure", {});
+  const before = h("figure", { id: "before" });
   const after = h("figure", { id: "after" });
   const normalize = h("select", { onchange: () => last && update(last) }, Object.entries(NORMALIZE).map(([value, text]) => h("option", { value }, text)));
   const choice = h("label", { class: "field" }, h("span", {}, "Show results as"), normalize);
@@ -21,8 +21,7 @@ export function whole() {
     { class: "card whole", "aria-labelledby": "whole-title" },
     h("h2", { id: "whole-title" }, "On the whole picture"),
     h("div", { class: "before-after" }, before, after),
-    choice,
-    h("div", { class: "samples", role: "group", "aria-label": "Samples" }, sampleButtons()),
+    h("div", { class: "row under" }, choice, h("div", { class: "field" }, h("span", {}, "Or another picture: drop one, or"), h("div", { class: "samples", role: "group", "aria-label": "Samples" }, sampleButtons()))),
   );
   let last = null;
   let chosen = false;

@@ -121,7 +121,7 @@ function draw(canvas, { heat, maximum, shape: [height, width] }) {
   const image = context.createImageData(width, height);
   heat.flat().forEach((value, i) => {
     const share = maximum > 0 ? Math.max(0, value) / maximum : 0;
-    image.data.set([...colour(share), 255 * (0.25 + 0.75 * share)], 4 * i);
+    image.data.set([...colour(share), 255 * share ** 0.6], 4 * i);
   });
   context.putImageData(image, 0, 0);
 }
