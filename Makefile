@@ -16,7 +16,7 @@ PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve train test test-container bench lint format clean
+.PHONY: help setup serve train test browser test-container bench lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,12 @@ train: $(VENV)/.developing ## train a model into models/; DATA=folder RECIPE=nam
 
 test: $(VENV)/.developing ## run the tests; ARGS='-k name'
 	$(BIN)/python -m pytest $(ARGS)
+
+browser: $(VENV)/.developing ## install a Chromium for the tests of the page, where none is found
+	@if $(BIN)/python tests/web/chromium.py >/dev/null; then echo "found $$($(BIN)/python tests/web/chromium.py)"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else $(BIN)/python -m playwright install --with-deps chromium; fi
 
 test-container: ## build the image, run it with compose and use it; skipped without a container engine
 	bash tests/container/run.sh

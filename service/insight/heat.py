@@ -22,6 +22,7 @@ COARSEST = 4  # cells a side: of a 3×3 map, where a thing is can hardly be said
 PATCH = 4  # a patch is a fourth of the picture's side
 POSITIONS, FEWER_POSITIONS = 13, 7  # of the patch, a side
 MOST_MACS = 100_000_000_000  # of all positions together, before fewer are tried: seconds on a core
+ROUNDING = 1e-4  # of log-odds: what a batch of another size alone may move them by
 CERTAIN = 1e-12  # probabilities are kept this far from 0 and 1
 
 
@@ -80,13 +81,16 @@ def last_with_maps(network: Network, outputs: dict[str, Tensor]) -> Layer:
     having = [layer for layer in having if layer.kind.word != "other"] or having
     # A convolution's own maps point less well than what is made of them: 0.72 of the heat on the right side,
     # and 0.79 after pooling and GELU (161 pictures pasted on one side, the committed residual network).
-    having = [layer for layer in having if layer.kind.word in FOUND] or having
-    fine = [layer for layer in having if min(outputs[layer.name].shape[2:]) >= COARSEST]
+    found = [layer for layer in having if layer.kind.word in FOUND]
+    for some in (found, having):
+        fine = [layer for layer in some if min(outputs[layer.name].shape[2:]) >= COARSEST]
+        if fine:
+            return fine[-1]
     if not having:
         raise InvalidRequest(
             "the network has no feature maps, which Grad-CAM weighs; use method=occlusion", field="method"
         )
-    return (fine or having)[-1]
+    return (found or having)[-1]
 
 
 def occlusion(classify: Classify, image: Pixels, index: int, *, macs: int, batch_size: int) -> Heat:
@@ -111,7 +115,9 @@ def occlusion(classify: Classify, image: Pixels, index: int, *, macs: int, batch
         for box, probability in zip(some, classify(hidden)[:, index], strict=True):
             heat[box] += whole - log_odds(probability)
             times[box] += 1
-    return heat / times
+    heat /= times
+    heat[np.abs(heat) < ROUNDING] = 0
+    return heat
 
 
 def patches(height: int, width: int, positions: int) -> list[tuple[slice, slice]]:

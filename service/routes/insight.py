@@ -70,7 +70,7 @@ async def layers(request: Request) -> Response:
     "/layers/{layer}",
     summary="Show one cell of a layer",
     response_model=Cell,
-    openapi_extra={"requestBody": ONE_PICTURE_BODY},
+    openapi_extra={"parameters": describe_query(CellQuery), "requestBody": ONE_PICTURE_BODY},
     responses=problem_responses(400, 404, 413, 415, 422, 503),
 )
 async def cell(

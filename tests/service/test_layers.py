@@ -296,3 +296,17 @@ def test_many_at_once_are_each_answered_their_own(client: httpx.Client, cat: byt
         together = list(pool.map(lambda n: send(client, pictures[n % 4], model=LENET), range(24)))
     for n, body in enumerate(together):
         assert body == alone[n % 4]
+
+
+def test_every_query_parameter_is_documented(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    documented = {
+        path: {(one["in"], one["name"]) for one in paths[path]["post"]["parameters"]}
+        for path in ("/layers", "/layers/{layer}", "/explain")
+    }
+    assert documented["/layers"] == {("query", "model"), ("query", "maps")}
+    assert documented["/layers/{layer}"] == {
+        ("path", "layer"),
+        *(("query", name) for name in ("model", "channel", "row", "column")),
+    }
+    assert documented["/explain"] == {("query", name) for name in ("model", "method", "label", "format")}

@@ -22,6 +22,7 @@ export async function takePhoto(take, complain) {
 function show(stream, take) {
   const video = h("video", { muted: true, playsInline: true, "aria-label": "What the camera sees" });
   video.srcObject = stream;
+  video.addEventListener("loadeddata", () => video.setAttribute("data-ready", ""));
   const dialog = h(
     "dialog",
     { class: "camera", "aria-label": "Take a photo", onclose: close },
