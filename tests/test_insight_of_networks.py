@@ -95,7 +95,6 @@ NETWORKS = {
     "lenet-grey": lambda: build("lenet", 10, channels=1, size=44),
     "resnet": lambda: build("resnet", 10),
     "various": lambda: Classifier(Various(), 32, temperature=1.5),
-    "resnet18": lambda: Classifier(torchvision.models.resnet18(num_classes=10), 64),
     "mobilenet": lambda: Classifier(torchvision.models.mobilenet_v3_small(num_classes=10), 64),
     "shufflenet": lambda: Classifier(torchvision.models.shufflenet_v2_x0_5(num_classes=10), 64),
     "branching": lambda: Classifier(Branching(), 32),
@@ -113,10 +112,14 @@ class Exported:
 
 
 def as_trained(classifier: Classifier) -> Classifier:
-    """Give every layer numbers of its own, as training does: fresh normalisations are all alike."""
+    """Give every layer numbers of its own, as training does: fresh normalisations are all alike.
+
+    Those of shufflenet keep weights of 1, which one may choose not to learn: their biases still differ.
+    """
+    fixed = isinstance(classifier.network, torchvision.models.ShuffleNetV2)
     for module in classifier.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for numbers in (module.weight, module.running_var):
+            for numbers in (module.running_var,) if fixed else (module.weight, module.running_var):
                 nn.init.uniform_(numbers, 0.5, 2)
             for numbers in (module.bias, module.running_mean):
                 nn.init.uniform_(numbers, -0.5, 0.5)

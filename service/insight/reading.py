@@ -119,12 +119,11 @@ class Reader:
         """Name a layer as the network's author did, where its weights tell, or by kind and number."""
         # Equal weights are one in the graph, under one's name: those that are nobody else's tell first.
         weights = sorted(weight_names(node), key=lambda weight: self.uses[weight])
-        own = list(dict.fromkeys(self.paths[weight] for weight in weights if weight in self.paths))
-        name = next((one for one in own if one not in self.names), "")
-        times = 2
-        while own and (not name or name in self.names):  # one layer used twice
-            name, times = f"{own[0]}-{times}", times + 1
-        while not name or name in self.names or (not own and name in self.paths.values()):
+        own = next((self.paths[weight] for weight in weights if weight in self.paths), "")
+        name, times = own, 2
+        while own and name in self.names:  # one layer used twice
+            name, times = f"{own}-{times}", times + 1
+        while not own and (not name or name in self.names or name in self.paths.values()):
             self.numbers[kind.stem] += 1
             name = f"{kind.stem}{self.numbers[kind.stem]}"
         self.names.add(name)

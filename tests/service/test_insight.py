@@ -120,6 +120,26 @@ class Masks(Weird):
         return self.fc(masked.exp().sqrt().mean((2, 3)))
 
 
+class Roots(Weird):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.conv(images.float() / 255).relu().sqrt().mean((2, 3)))
+
+
+class ByPlace(Weird):
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.conv(images.float() / 255)
+        return self.fc((maps * torch.arange(maps.shape[3])).mean((2, 3)))
+
+
+class Flattens(Weird):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4 * 14 * 14, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.conv(images.float() / 255).relu().flatten(1))
+
+
 class InPlace(Weird):
     def forward(self, images: Tensor) -> Tensor:
         maps = self.conv(images.float() / 255)
@@ -218,6 +238,8 @@ READABLE = [
     Frequencies,
     EmptySlice,
     Masks,
+    Roots,
+    ByPlace,
     InPlace,
     ChecksItself,
     AnyPooling,
@@ -227,9 +249,18 @@ READABLE = [
 ]
 
 
-@pytest.fixture
-def load(tmp_path: Path) -> Callable[[nn.Module], Model]:
-    return lambda module: load_model(write_weird(tmp_path / "weird.pt", module))
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[nn.Module], Model]:
+    """Export and load a network, once a class."""
+    folder, loaded = tmp_path_factory.mktemp("models"), dict[str, Model]()
+
+    def load(module: nn.Module) -> Model:
+        name = type(module).__name__
+        if name not in loaded:
+            loaded[name] = load_model(write_weird(folder / f"{name}.pt", module))
+        return loaded[name]
+
+    return load
 
 
 @pytest.mark.parametrize("network", READABLE)
@@ -270,6 +301,7 @@ def test_any_networks_heat_maps_are_finite(
         assert known["label"] == "bright"
         assert heat.shape == (16, 16)
         assert np.isfinite(heat).all()
+        assert np.abs(heat).max() < 1e6
         assert heat.any() or (network, method) == (InPlace, "grad-cam")
 
 
@@ -281,6 +313,27 @@ def test_what_is_no_layer_of_a_lesson_is_called_other(load: Callable[[nn.Module]
     kinds = {layer["title"]: layer["kind"] for layer in answer_layers(load(OneAxis()), PIXELS)["layers"]}
     assert kinds["conv1d"] == "other"
     assert {"branch", "loop"} & {layer["title"] for layer in answer_layers(load(Loops()), PIXELS)["layers"]}
+
+
+def test_what_differs_from_place_to_place_is_no_scaling(load: Callable[[nn.Module], Model]) -> None:
+    layers = {layer["name"]: layer for layer in answer_layers(load(ByPlace()), PIXELS)["layers"]}
+    assert (layers["mul1"]["kind"], layers["mul1"]["inputs"]) == ("other", ["conv"])
+
+
+def test_maps_are_weighed_by_their_mean_slope_or_cell_by_cell(load: Callable[[nn.Module], Model]) -> None:
+    module = Flattens()
+    with torch.no_grad():
+        maps = module.conv(torch.from_numpy(PIXELS)[None].float() / 255).relu()
+        slopes = module.fc.weight[1].view(1, 4, 14, 14)
+    model = load(module)
+    means = slopes.mean((2, 3), keepdim=True)
+    by_method: list[tuple[Method, Tensor]] = [("grad-cam", means), ("hires-cam", slopes)]
+    for method, weights in by_method:
+        seen = (weights * maps).sum(1, keepdim=True).relu()
+        expected = F.interpolate(seen, (16, 16), mode="bilinear")[0, 0]
+        known, heat = answer_heat(model, PIXELS, method, "bright", 8)
+        assert known["layer"] == "relu1"
+        assert heat == pytest.approx(expected.detach().numpy(), rel=1e-4, abs=1e-6)
 
 
 def test_grad_cam_weighs_maps_and_not_the_weights_of_an_attention(load: Callable[[nn.Module], Model]) -> None:
@@ -296,6 +349,7 @@ def test_what_is_overwritten_in_place_is_shown_as_it_was(load: Callable[[nn.Modu
     with torch.inference_mode():
         expected = F.conv2d(image[None].float() / 255, model.module.conv.weight, model.module.conv.bias)
     torch.testing.assert_close(outputs["conv"], expected[0])
+    torch.testing.assert_close(outputs["scale2"], expected[0] + 1)
 
 
 def test_poolings_of_any_kind_are_the_largest_or_the_mean_of_their_windows(
@@ -420,6 +474,12 @@ def test_a_heat_map_is_laid_over_a_picture_of_any_size(size: tuple[int, int]) ->
     height, width = drawn.shape[1:]
     assert 256 <= max(height, width) <= 512
     assert abs(height / width - size[0] / size[1]) <= max(1, size[0] / size[1]) / 2
+
+
+def test_what_speaks_against_a_class_is_grey() -> None:
+    drawn = overlay(np.full((3, 4, 4), 200, np.uint8), -np.eye(4))
+    assert np.ptp(drawn) == 0
+    assert 0 < drawn.max() < 200
 
 
 def most_memory() -> int:

@@ -103,7 +103,7 @@ def wait_until_drawn(page: Page) -> None:
         "inside": ".layer[data-layer=softmax]",
         "why": ".heatmap[data-method=occlusion] canvas",
     }
-    view = page.locator("#page").get_attribute("data-view")
+    view = page.locator("html").get_attribute("data-view")
     assert view
     page.locator(drawn[view]).first.wait_for()
 

@@ -49,6 +49,8 @@ export async function show(values) {
   built.controls.show(state);
   built.patch.update();
   await compute();
+  const place = byId("convolve-body");
+  if (!place.firstChild) fill(place, built.all); // with its first numbers in place: nothing jumps
   if (complaints.length) fill(built.problem, complaints.map(problem));
 }
 
@@ -69,6 +71,7 @@ function build() {
     images: h("div", { class: "grids" }),
     filters: h("div", { class: "grids" }),
     outputs: h("div", { class: "grids" }),
+    title: h("h2", {}, "Filter"),
     finds: h("p", { class: "note finds" }),
     problem: h("div", {}),
     size: h("section", { class: "card size", "aria-label": "The output's size" }),
@@ -79,22 +82,21 @@ function build() {
   parts.patch = patch((image) => change({ image }));
   parts.whole = whole();
   built = parts;
-  fill(
-    byId("convolve-body"),
+  parts.all = [
     parts.controls.element,
     parts.problem,
     (parts.bench = h(
       "section",
       { class: "card bench", "aria-label": "Image, filter, output" },
       h("div", { class: "column image" }, h("h2", {}, "Image"), parts.images),
-      h("div", { class: "column filter" }, h("h2", { id: "filter-title" }, "Filter"), parts.filters, parts.finds),
+      h("div", { class: "column filter" }, parts.title, parts.filters, parts.finds),
       h("div", { class: "column output" }, h("h2", {}, "Output"), parts.outputs),
       parts.player.element,
     )),
     h("div", { class: "pair" }, parts.steps, parts.size),
     parts.patch.element,
     parts.whole.element,
-  );
+  ];
 }
 
 /** Take new values into the state, and compute. */
@@ -232,7 +234,7 @@ function drawWindow() {
 
 function drawFilter() {
   const pooling = state.kind !== "convolution";
-  byId("filter-title").textContent = pooling ? "Window" : "Filter";
+  built.title.textContent = pooling ? "Window" : "Filter";
   built.finds.textContent = pooling
     ? `Keeps ${state.kind === "max" ? "the largest number" : "the average"} of every ${state.size}×${state.size} window. Nothing in it is learned.`
     : state.filterName

@@ -25,7 +25,12 @@ export class Grid {
         if (cell) onPick(Number(cell.dataset.row), Number(cell.dataset.column));
       };
       this.table.addEventListener("click", pick);
-      this.table.addEventListener("pointerover", (event) => event.pointerType === "mouse" && pick(event));
+      let last = ""; // a page that scrolls under a resting mouse must not choose
+      this.table.addEventListener("pointermove", (event) => {
+        const at = `${event.screenX},${event.screenY}`;
+        if (event.pointerType === "mouse" && at !== last) pick(event);
+        last = at;
+      });
     }
   }
 

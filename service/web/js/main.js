@@ -1,35 +1,44 @@
 // Start the page: the models, the first picture, the view that the address names.
 
 import * as api from "./api.js";
-import * as classify from "./classify.js";
 import { readTheme } from "./colours.js";
-import * as convolve from "./convolve.js";
 import { byId, fill, problem } from "./dom.js";
-import * as inside from "./inside.js";
 import * as picture from "./picture.js";
-import { readAddress, VIEWS } from "./route.js";
+import { readAddress } from "./route.js";
 import { change, setSample, store } from "./store.js";
-import * as why from "./why.js";
 
-const views = { classify, convolve, inside, why };
+// Fetched when first shown: the first view is there the sooner.
+const load = {
+  classify: () => import("./classify.js"),
+  convolve: () => import("./convolve.js"),
+  inside: () => import("./inside.js"),
+  why: () => import("./why.js"),
+};
+const views = new Map();
 let shown = null;
 
 /** Bring a view's frame on the page; what is in it comes with `showView`. */
 function reveal(view) {
-  byId("page").dataset.view = view;
-  for (const name of VIEWS) byId(`view-${name}`).hidden = name !== view;
+  document.documentElement.dataset.view = view;
   for (const link of document.querySelectorAll("nav [data-view]")) {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }
 
-function showView({ view, values }) {
-  if (shown && shown !== view) views[shown].hide();
+async function showView({ view, values }) {
+  if (shown && shown !== view) {
+    views.get(shown)?.hide();
+    scrollTo(0, 0);
+  }
   reveal(view);
-  if (shown && shown !== view) scrollTo(0, 0);
   shown = view;
-  return views[view].show(values);
+  if (!views.has(view)) {
+    const module = await load[view]();
+    if (!views.has(view)) module.start();
+    views.set(view, module);
+  }
+  if (shown === view) await views.get(view).show(values); // unless another was asked for meanwhile
 }
 
 async function go() {
@@ -69,7 +78,6 @@ function startTheme() {
 async function start() {
   startTheme();
   picture.start();
-  for (const view of Object.values(views)) view.start();
   document.querySelector("[data-skip]").addEventListener("click", (event) => {
     event.preventDefault();
     byId("main").focus();

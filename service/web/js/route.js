@@ -1,6 +1,6 @@
 // The address bar: which view is shown, and what in it. `#convolve?padding=1&stride=2`
 
-export const VIEWS = ["classify", "convolve", "inside", "why"];
+const VIEWS = ["classify", "convolve", "inside", "why"];
 
 /** Read the address: {view, values}. */
 export function readAddress() {
