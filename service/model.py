@@ -84,7 +84,8 @@ class Model:
     def classify(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Classify a batch: N of uint8 C×S×S -> float64 N×classes, probabilities."""
         with torch.inference_mode():
-            logits = self.infer(torch.from_numpy(np.stack(images)))
+            # Contiguous, though decoded pixels lie channels last: a network may `view` what it gets.
+            logits = self.infer(torch.from_numpy(np.ascontiguousarray(np.stack(images))))
             probabilities: NDArray[np.float64] = logits.double().softmax(1).numpy()
         return probabilities
 

@@ -39,7 +39,6 @@ SHOWN = {
     nn.Flatten: "flatten",
 }
 # Model.classify hands a decoded picture on as it lies in memory, H×W×C: `x.view` of its maps then fails.
-VIEWS = pytest.mark.xfail(reason="/predict answers 500 for a network that views its maps", strict=False)
 WEIGHTED = {"convolution", "fully-connected", "normalisation"}
 KINDS = {*SHOWN.values()}
 
@@ -319,7 +318,7 @@ def check_pooling(layer: Any, before: Tensor, place: tuple[int, ...], cell: dict
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[VIEWS] if name == "various" else []) for name in NETWORKS],
+    list(NETWORKS),
 )
 def test_what_is_served_ends_in_the_probabilities_of_predict(
     client: httpx.Client, exported: dict[str, Exported], name: str

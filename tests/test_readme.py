@@ -51,7 +51,7 @@ def test_every_curl_works_as_written(script: str, client: httpx.Client, folder: 
 
 def test_every_endpoint_is_shown(client: httpx.Client) -> None:
     for path in client.get("/openapi.json").json()["paths"]:
-        shown = path.replace("{name}", "cifar10-resnet")
+        shown = path.replace("{name}", "cifar10-resnet").replace("{layer}", "conv1")
         assert re.search(rf":8000{shown}(?![/\w])", README), f"no curl for {path}"
 
 
