@@ -2,7 +2,7 @@
 
     python docs/draw_samples.py
 
-The photos are free (CC0: Chelsea the cat by Stéfan van der Walt, a cup of coffee by Pikolo Espresso Bar);
+The photos are free (CC0: Chelsea the cat by Stéfan van der Walt, a cup of coffee by Rachel Michetti);
 what is drawn here is the project's own.
 """
 

@@ -38,7 +38,6 @@ SHOWN = {
     nn.Sigmoid: "activation",
     nn.Flatten: "flatten",
 }
-# Model.classify hands a decoded picture on as it lies in memory, H×W×C: `x.view` of its maps then fails.
 WEIGHTED = {"convolution", "fully-connected", "normalisation"}
 KINDS = {*SHOWN.values()}
 
