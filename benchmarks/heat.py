@@ -2,8 +2,8 @@
 
 python benchmarks/heat.py FOLDER [--count 300]      (FOLDER: a folder a class, as for training)
 
-Only pictures count that the model gives their class at least half. Prints, for each model and method, how often
-the half with the object has more than half of the heat, and the mean share of it that lies there.
+Only pictures count that the model gives their class at least half. Prints, for each model and method, how
+often the half with the object has more than half of the heat, and the mean share that lies there.
 """
 
 import argparse
@@ -58,11 +58,12 @@ def measure(model: Model, folder: Path, side: int, wanted: int) -> str:
             positive = np.maximum(heat, 0)
             total = positive.sum()
             shares[method].append(float(positive[:, half].sum() / total) if total else 0.5)
-    columns = [
-        f"{np.mean([share > 0.5 for share in one]):.0%} ({statistics.mean(one):.2f} ± {statistics.stdev(one):.2f})"
-        for one in shares.values()
-    ]
-    return " | ".join([str(len(shares["occlusion"])), *columns])
+    return " | ".join([str(len(shares["occlusion"])), *(summary(one) for one in shares.values())])
+
+
+def summary(shares: list[float]) -> str:
+    right = np.mean([share > 0.5 for share in shares])
+    return f"{right:.0%} ({statistics.mean(shares):.2f} ± {statistics.stdev(shares):.2f})"
 
 
 def paste(file: Path, side: int, size: int, *, right: bool) -> tuple[np.ndarray, slice]:

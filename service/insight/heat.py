@@ -37,8 +37,8 @@ def grad_cam(network: Network, image: Tensor, index: int, *, by_cell: bool = Fal
     """Weigh a layer's maps by how much the class's logit rises with them; what lowers it is 0.
 
     `image` is uint8 C×S×S, `index` the class. The layer is the last whose maps are COARSEST cells a side
-    at least. A map's weight is its mean slope; `by_cell` weighs each cell by its own slope instead, which
-    is the truer where a network flattens its maps. Sources: R. Selvaraju et al. 2017, "Grad-CAM"; by cell,
+    at least. A map's weight is its mean slope; `by_cell` weighs each cell by its own slope instead.
+    Sources: R. Selvaraju et al. 2017, "Grad-CAM"; by cell,
     R. Draelos, L. Carin 2020, "HiResCAM". Raises InvalidRequest where the network has no maps.
     """
     outputs = network.run_batch(image[None])

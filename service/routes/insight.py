@@ -95,8 +95,8 @@ async def explain(request: Request) -> Response:
     """Answer a heat map of what speaks for a class: over the picture as a PNG, or as numbers.
 
     `grad-cam` weighs the feature maps of the last layer with maps of 4×4 or more by the slope of the
-    class's logit (one pass, coarse); `hires-cam` weighs each of their cells by its own slope, the truer
-    where a network flattens its maps; `occlusion` hides a fourth of the side, patch by patch, and
+    class's logit (one pass, coarse); `hires-cam` weighs each of their cells by its own slope;
+    `occlusion` hides a fourth of the side, patch by patch, and
     measures how far the log-odds of the class fall (up to 169 passes, and the network's own testimony).
     """
     query = read_query(request, ExplainQuery)

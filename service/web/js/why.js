@@ -14,7 +14,7 @@ const METHODS = {
   },
   "hires-cam": {
     title: "HiResCAM",
-    says: (answer) => `The same maps of ${answer.layer}, each cell weighed by its own slope. Truer where maps are flattened.`,
+    says: (answer) => `The same maps of ${answer.layer}, each cell weighed by its own slope: what the layers after it make of that place.`,
   },
   occlusion: {
     title: "Occlusion",
