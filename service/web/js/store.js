@@ -18,15 +18,20 @@ export const modelCard = (name = store.model) => store.models.find((one) => one.
 
 /** Take a picture: a Blob and what to call it. `sample` is the name of one of the page's own. */
 export function setPicture(blob, name, sample = null) {
+  wanted += 1;
   if (store.picture) URL.revokeObjectURL(store.picture.url);
   change({ picture: { blob, name, sample, url: URL.createObjectURL(blob), prepared: new Map() } });
 }
 
 export async function setSample(name) {
+  const own = (wanted += 1);
   const answer = await fetch(`web/samples/${name}.jpg`);
   if (!answer.ok) throw new Error(`There is no sample ${name}.`);
-  setPicture(await answer.blob(), `${name}.jpg`, name);
+  const blob = await answer.blob();
+  if (own === wanted) setPicture(blob, `${name}.jpg`, name);
 }
+
+let wanted = 0; // of several pictures asked for in a row, the last is taken, whichever comes first
 
 /** What a model sees of the picture: its layers without maps, and the prepared picture as a PNG. Asked for once. */
 export function prepared(picture, model) {
