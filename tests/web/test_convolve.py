@@ -209,7 +209,7 @@ def test_the_address_holds_everything_so_that_a_link_can_be_sent(open_page: Open
 
 
 def test_a_link_that_cannot_be_read_is_said_to_be_so(open_page: Open) -> None:
-    page = open_page("#convolve?image=1,2;x,4&filter=nonsense")
+    page = open_page("#convolve?image=1,2;x,4&filter=nonsense&kind=toString&padding=constructor&step=999")
     assert page.locator(".problem").all_inner_texts() == [
         "The image of this link cannot be read.",
         "The filter of this link cannot be read.",

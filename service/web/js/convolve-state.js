@@ -71,8 +71,8 @@ export function readState(values, catalogue, complain) {
   });
   if (!state.filter) Object.assign(state, { filter: [catalogue.get("vertical-edge")] });
   if (state.filter.length === 3 && state.image.length === 1) state.filter = [state.filter[0]];
-  for (const [name, known] of [["kind", KINDS], ["padding_mode", BORDERS]]) if (values[name] in known) state[name] = values[name];
-  if (values.padding in PADDINGS || /^[0-9]$/.test(values.padding)) state.padding = values.padding === "0" ? "valid" : values.padding;
+  for (const [name, known] of [["kind", KINDS], ["padding_mode", BORDERS]]) if (Object.hasOwn(known, values[name])) state[name] = values[name];
+  if (Object.hasOwn(PADDINGS, values.padding) || /^[0-9]$/.test(values.padding)) state.padding = values.padding === "0" ? "valid" : values.padding;
   for (const [name, most] of [["stride", 8], ["dilation", 4], ["size", LARGEST_FILTER]]) {
     const number = Number(values[name]);
     if (Number.isInteger(number) && number >= 1 && number <= most) state[name] = number;

@@ -45,7 +45,7 @@ async function go() {
   const address = readAddress();
   const { model, sample } = address.values;
   if (model && model !== store.model && store.models.some((one) => one.name === model)) change({ model });
-  if (sample && sample in picture.SAMPLES && sample !== store.picture?.sample) await setSample(sample);
+  if (sample && Object.hasOwn(picture.SAMPLES, sample) && sample !== store.picture?.sample) await setSample(sample);
   await showView(address);
 }
 
@@ -88,7 +88,7 @@ async function start() {
     const { models, default: first } = await api.models();
     const wanted = models.find((one) => one.name === address.values.model);
     change({ models, model: wanted ? wanted.name : first });
-    await setSample(address.values.sample in picture.SAMPLES ? address.values.sample : "cat");
+    await setSample(Object.hasOwn(picture.SAMPLES, address.values.sample) ? address.values.sample : "cat");
     addEventListener("hashchange", () => go().catch((error) => fill(byId("page-problem"), problem(error))));
     await showView(address);
   } catch (error) {
