@@ -205,3 +205,28 @@ def test_the_frame_shows_the_square_that_is_cut(open_page: Open) -> None:
     assert frame["width"] == pytest.approx(frame["height"], abs=1)
     assert frame["height"] == pytest.approx(picture["height"], abs=1)
     assert frame["x"] + frame["width"] / 2 == pytest.approx(picture["x"] + picture["width"] / 2, abs=1)
+
+
+def test_a_slow_answer_does_not_take_the_place_of_a_newer_one(open_page: Open) -> None:
+    page = open_page()
+    held = []
+    page.route("**/layers*", lambda route: held.append(route) if not held else route.continue_())
+    page.locator("#side [data-sample=ship]").click()
+    page.wait_for_timeout(300)
+    page.locator("#side [data-sample=truck]").click()
+    expect(page.locator(".verdict h2")).to_contain_text("truck")
+    held[0].continue_()
+    page.wait_for_timeout(300)
+    expect(page.locator(".verdict h2")).to_contain_text("truck")
+
+
+def test_the_curl_works_for_a_file_whose_name_curl_would_take_apart(open_page: Open, tmp_path: Path) -> None:
+    page = open_page()
+    name = 'it\'s; a,b "cat".jpg'
+    cat = (SAMPLES / "cat.jpg").read_bytes()
+    hand_over(page, cat, name, "image/jpeg", "drop")
+    expect(page.locator(".snippets code")).to_contain_text("a,b")
+    (tmp_path / name).write_bytes(cat)
+    command = page.locator(".snippets code").inner_text()
+    done = subprocess.run(["bash", "-c", f"{command} -sS"], cwd=tmp_path, capture_output=True, text=True)
+    assert json.loads(done.stdout)["predictions"][0]["label"] == "cat", done.stderr

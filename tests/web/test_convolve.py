@@ -291,3 +291,22 @@ def test_on_a_phone_the_grids_fit(open_page: Open) -> None:
         box = table.bounding_box()
         assert box
         assert box["x"] + box["width"] <= 390
+
+
+def test_a_decimal_comma_is_read_and_what_is_no_number_is_put_back(open_page: Open) -> None:
+    page = open_page("#convolve?image=4&filter=2")
+    cell = grid(page, "Image").get_by_label("row 1, column 1")
+    cell.click()
+    cell.press_sequentially("1,5", delay=250)  # each key is computed before the next
+    expect(grid(page, "Output").locator("td").first).to_have_text("3")
+    cell.fill("1/2")
+    cell.blur()
+    expect(cell).to_have_value("1.5")
+
+
+def test_another_image_may_be_chosen_while_the_window_plays(open_page: Open) -> None:
+    page = open_page("#convolve")
+    page.get_by_role("button", name="Play").click()
+    page.get_by_role("combobox", name="Image", exact=True).select_option("RGB edge")
+    expect(grid(page, "Image, blue")).to_be_visible()
+    expect(page.locator(".where")).to_have_text("Cell 1 of 16: row 1, column 1")

@@ -162,10 +162,10 @@ def test_every_view_can_be_reached_and_used_by_keyboard_alone(open_page: Open) -
 
 def test_back_leads_to_the_view_before(open_page: Open) -> None:
     page = open_page()
-    page.get_by_role("link", name="Convolve").click()
-    wait_until_drawn(page)
-    page.get_by_role("link", name="Why").click()
-    wait_until_drawn(page)
+    for name, view in (("Convolve", "convolve"), ("Why", "why")):
+        page.get_by_role("link", name=name).click()
+        expect(page.locator(f"#view-{view}")).to_be_visible()
+        wait_until_drawn(page)
     page.go_back()
     expect(page.locator("#view-convolve")).to_be_visible()
     page.go_back()

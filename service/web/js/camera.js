@@ -8,6 +8,8 @@ export async function takePhoto(take, complain) {
     byId("camera-file").click(); // over plain http from another machine there is no camera
     return;
   }
+  if (asking) return;
+  asking = true;
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } });
@@ -15,9 +17,13 @@ export async function takePhoto(take, complain) {
     const why = error.name === "NotAllowedError" ? "The camera was not allowed." : "No camera was found.";
     complain(new Error(`${why} Choose a file instead.`));
     return;
+  } finally {
+    asking = false;
   }
   show(stream, take);
 }
+
+let asking = false; // a second click asks no second time
 
 function show(stream, take) {
   const video = h("video", { muted: true, playsInline: true, "aria-label": "What the camera sees" });

@@ -39,6 +39,7 @@ const update = newest(async (signal) => {
   place.classList.toggle("compared", compare);
   // The old answer stays until the new one is there: nothing jumps.
   const cards = await Promise.all(names.map((name) => verdict(picture, name, signal)));
+  signal.throwIfAborted();
   fill(place, cards);
   const path = compare ? "predict" : `predict?model=${encodeURIComponent(model)}`;
   fill(byId("snippets"), snippets(path, picture.name));

@@ -8,7 +8,7 @@ import { initial, readState, requestOf, writeState } from "./convolve-state.js";
 import { announce, byId, debounce, fill, h, newest, problem } from "./dom.js";
 import { formula } from "./formula.js";
 import { Grid } from "./grid.js";
-import { short } from "./numbers.js";
+import { readNumber, short } from "./numbers.js";
 import { patch } from "./patch.js";
 import { player } from "./player.js";
 import { writeAddress } from "./route.js";
@@ -44,6 +44,7 @@ export async function show(values) {
     return;
   }
   if (!built) build();
+  built.player.stop();
   const complaints = [];
   if (Object.keys(values).length || !answer) state = readState(values, catalogue, (error) => complaints.push(error));
   built.controls.show(state);
@@ -101,11 +102,11 @@ function build() {
 
 /** Take new values into the state, and compute. */
 function change(values) {
+  built.player.stop(); // first: it draws the state that it stops in
   Object.assign(state, values, { step: 0 });
   if ("image" in values && state.filter.length > 1 && state.image.length === 1) {
     Object.assign(state, { filter: [state.filter[0]], filterName: null });
   }
-  built.player.stop();
   built.controls.show(state);
   computeSoon();
 }
@@ -115,7 +116,7 @@ const compute = newest(async (signal) => {
     const body = requestOf(state);
     const computed = state.kind === "convolution" ? await api.convolve(body, true, signal) : await api.pool(body, true, signal);
     padded = await pad(computed.size, signal);
-    answer = { ...computed, steps: computed.steps.map((step) => ({ channel: 0, ...step })) };
+    answer = { ...computed, asked: JSON.stringify(body), steps: computed.steps.map((step) => ({ channel: 0, ...step })) };
     state.step = Math.min(state.step, cellsOf(answer) - 1);
     fill(built.problem);
     draw();
@@ -163,14 +164,18 @@ const stepsAt = (step) => {
 
 function goTo(step) {
   state.step = step;
+  if (!isDrawable()) return;
   drawWindow();
   drawOutput();
   drawSteps();
   save();
 }
 
+/** Whether what is computed belongs to what is asked: not after a refusal, nor before an answer. */
+const isDrawable = () => answer !== null && answer.asked === JSON.stringify(requestOf(state));
+
 function draw() {
-  if (!answer) return;
+  if (!isDrawable()) return;
   built.bench.classList.toggle("several", state.image.length > 1);
   built.player.set(cellsOf(answer), state.step);
   drawFilter();
@@ -258,6 +263,7 @@ function drawOutput() {
   const channels = outputs.length;
   const most = Math.max(1e-12, ...outputs.flat(2).map(Math.abs));
   const pick = (r, c) => {
+    if (!isDrawable()) return;
     const step = r * answer.size.width.result + c;
     if (step === state.step || built.player.isPlaying()) return;
     built.player.set(cellsOf(answer), step);
@@ -274,7 +280,7 @@ function drawOutput() {
         grid.set(r, c, later ? null : value, {
           colour: later ? null : signed(value / most),
           classes: here ? "here" : "",
-          name: `row ${r + 1}, column ${c + 1}: ${short(value, 6)}`,
+          name: `row ${r + 1}, column ${c + 1}${later ? "" : `: ${short(value, 6)}`}`,
         });
       }),
     );
@@ -291,16 +297,12 @@ function drawSteps() {
   if (document.activeElement?.closest?.(".player, .output")) announce(`${describeStep(state.step)}: ${steps.map((step) => short(step.sum ?? step.result, 6)).join(", ")}`);
 }
 
-const readNumber = (text) => {
-  const number = Number(text.replace("\u2212", "-").replace(",", "."));
-  return text.trim() !== "" && Number.isFinite(number) ? number : null;
-};
-
 function editImage(channel, r, c, text) {
   const number = readNumber(text);
   if (number === null) return; // half typed: "-"
   const [[top], [left]] = [sides(answer.size.height), sides(answer.size.width)];
   state.image = state.image.map((matrix) => matrix.map((line) => [...line]));
+  if (state.image[channel]?.[r - top]?.[c - left] === undefined) return; // the grid shows another image
   state.image[channel][r - top][c - left] = number;
   built.controls.show(state);
   computeSoon();

@@ -16,7 +16,7 @@ export function detail(layer, channel, context, close) {
   const vector = layer.output_shape.length === 1;
   const single = layer.output_shape.length === 2;
   const [rows, columns] = vector ? vectorShape(layer) : layer.output_shape.slice(-2);
-  const result = h("div", { class: "working", "aria-live": "polite" });
+  const result = h("div", { class: "working" });
   const source = h("div", { class: "source" });
   const numbers = vector ? layer.numbers : context.maps.get(layer.name)[channel];
   const canvas = h("canvas", { class: "pixels" });
@@ -27,7 +27,7 @@ export function detail(layer, channel, context, close) {
   const caption = h("figcaption", {});
   const ask = newest(async (signal, place) => {
     const { row, column } = place;
-    caption.textContent = `${title}: ${row === undefined ? `number ${place.channel + 1} of ${numbers.length}` : `row ${row + 1}, column ${column + 1}`}. Choose any cell.`;
+    caption.textContent = `${title}: ${row === undefined ? `number ${place.channel + 1} of ${layer.output_shape[0]}` : `row ${row + 1}, column ${column + 1}`}. Choose any cell.`;
     try {
       const answer = await api.cell(context.blob, context.model, layer.name, place, signal);
       fill(result, working(answer, layer, context));
@@ -95,7 +95,7 @@ function working(answer, layer, context) {
     case "convolution":
       return answer.filter ? convolution(answer) : plain(answer);
     case "pooling":
-      return pooling(answer);
+      return Array.isArray(answer.window?.[0]) ? pooling(answer) : plain(answer);
     case "fully-connected":
       return answer.filter ? connected(answer, layer, context) : plain(answer);
     default:
@@ -164,6 +164,7 @@ function connected(answer, layer, context) {
 
 function plain(answer) {
   const [first, ...others] = answer.window ?? [];
+  if (first === undefined) return [h("p", { class: "total" }, `${answer.title}: `, h("strong", { class: "value" }, short(answer.value, 5)))];
   const from = answer.place ? ` from map ${answer.place.channel + 1}, row ${answer.place.top + 1}, column ${answer.place.left + 1}` : "";
   const sign = answer.kind === "product" ? " × " : " + ";
   const left = ["sum", "product"].includes(answer.kind) ? [first, ...others].map((value) => factor(value, 5)).join(sign) : short(first, 5);

@@ -2,7 +2,7 @@
 
 import { css, ink } from "./colours.js";
 import { h, setStyle } from "./dom.js";
-import { short } from "./numbers.js";
+import { readNumber, short } from "./numbers.js";
 
 const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
@@ -58,6 +58,9 @@ export class Grid {
         input.select();
       });
       input.addEventListener("input", () => this.onEdit(row, column, input.value));
+      input.addEventListener("blur", () => {
+        if (readNumber(input.value) === null) input.value = short(this.cells[row][column].value); // what is computed with
+      });
       element.append(input, small);
     } else {
       element.append(h("span", {}), small);
@@ -69,9 +72,10 @@ export class Grid {
   /** Show a number in a cell, on a colour, with a small remark and with classes. */
   set(row, column, value, { colour = null, remark = "", classes = "", name = null, digits = 3 } = {}) {
     const { element, input, small, text } = this.cells[row][column];
+    this.cells[row][column].value = value;
     const shown = short(value, digits);
     if (!input) text.textContent = shown;
-    else if (document.activeElement !== input || Number(input.value.replace("\u2212", "-")) !== value) input.value = shown;
+    else if (document.activeElement !== input || readNumber(input.value) !== value) input.value = shown;
     if (input) input.setAttribute("aria-label", name ?? `row ${row + 1}, column ${column + 1}`);
     else if (name) element.setAttribute("aria-label", name);
     small.textContent = remark;

@@ -37,7 +37,8 @@ const update = newest(async (signal) => {
     const context = { blob: seen.blob, model, maps: await readAll(answer.layers), layers: new Map(answer.layers.map((one) => [one.name, one])) };
     context.input = { url: seen.url, shape: answer.input.output_shape };
     const first = await learned(model, answer.layers).catch(() => null); // a network without convolutions has none
-    fill(place, overview(answer), first, h("ol", { class: "layers" }, inputItem(seen), answer.layers.map((layer) => item(layer, context))));
+    signal.throwIfAborted();
+    fill(place, overview(answer, model), first, h("ol", { class: "layers" }, inputItem(seen), answer.layers.map((layer) => item(layer, context))));
   } catch (error) {
     if (error.name === "AbortError") throw error;
     fill(place, problem(error));
@@ -49,8 +50,8 @@ async function readAll(layers) {
   return new Map(await Promise.all(entries));
 }
 
-function overview({ layers }) {
-  const card = modelCard();
+function overview({ layers }, model) {
+  const card = modelCard(model);
   const learnedLayers = layers.filter((layer) => layer.parameter_count);
   const most = Math.max(...learnedLayers.map((layer) => layer.parameter_count));
   return h(
@@ -90,6 +91,7 @@ function says(layer) {
     case "convolution":
       return `${given.output_channels} filters of ${window}×${given.input_channels / given.groups}${step}${around}${given.bias ? ", and a bias each" : ""}.`;
     case "pooling":
+      if (!window) return "Windows of unequal size.";
       return title.startsWith("global") ? "One number for each map." : `Windows of ${window}${step}${around}.`;
     case "fully-connected":
       return `Each of ${count(given.outputs)} numbers is a weighted sum of all ${count(given.inputs)}${given.bias ? ", and a bias" : ""}.`;
@@ -174,9 +176,13 @@ function drawVector(body, layer, context, open) {
   const rows = Math.ceil(values.length / columns);
   const padded = Float32Array.from({ length: rows * columns }, (_, i) => values[i] ?? 0);
   const canvas = paint(h("canvas", { class: "pixels vector" }), padded, rows, columns, most);
+  if (layer.kind === "softmax") {
+    fill(body, canvas);
+    return;
+  }
   fill(
     body,
-    h("button", { type: "button", class: "tile wide", "data-channel": 0, "aria-pressed": "false", "aria-label": `${layer.name}, ${values.length} numbers`, onclick: () => open(0) }, canvas),
+    h("button", { type: "button", class: "tile wide", "data-channel": 0, "aria-pressed": "false", "aria-label": `${layer.name}, ${layer.output_shape[0]} numbers`, onclick: () => open(0) }, canvas),
   );
 }
 

@@ -41,12 +41,16 @@ async function showView({ view, values }) {
   if (shown === view) await views.get(view).show(values); // unless another was asked for meanwhile
 }
 
+let going = 0; // of several addresses in a row the last is shown
+
 async function go() {
+  const own = (going += 1);
+  fill(byId("page-problem"));
   const address = readAddress();
   const { model, sample } = address.values;
   if (model && model !== store.model && store.models.some((one) => one.name === model)) change({ model });
   if (sample && Object.hasOwn(picture.SAMPLES, sample) && sample !== store.picture?.sample) await setSample(sample);
-  await showView(address);
+  if (own === going) await showView(address);
 }
 
 function startTheme() {

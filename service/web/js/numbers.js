@@ -5,7 +5,7 @@ const MINUS = "\u2212";
 /** Write a number with at most `digits` significant digits and a real minus sign. */
 export function short(value, digits = 3) {
   if (value === null || value === undefined) return "";
-  const rounded = Number.isInteger(value) && Math.abs(value) < 1e6 ? value : Number(value.toPrecision(digits));
+  const rounded = Number.isInteger(value) && Math.abs(value) < 1e6 ? value : Number(value.toPrecision(Math.max(digits, Math.min(9, Math.floor(Math.log10(Math.abs(value) || 1)) + 2))));
   const text = Math.abs(rounded) >= 1e7 ? rounded.toExponential(digits - 1) : String(rounded);
   return text.replace("-", MINUS);
 }
@@ -24,6 +24,12 @@ export function compact(value) {
   const size = Math.abs(value);
   const text = String(Number(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)));
   return (text === "-0" ? "0" : text).replace("-", MINUS);
+}
+
+/** Read what was typed: a point or a comma, either minus sign; null where that is no number (yet). */
+export function readNumber(text) {
+  const number = Number(text.replace(MINUS, "-").replace(",", "."));
+  return text.trim() !== "" && Number.isFinite(number) ? number : null;
 }
 
 export const count = (value) => value.toLocaleString("en");

@@ -38,12 +38,15 @@ export function patch(take) {
     take(readPixels(canvas, box(), rgb.checked));
   }
 
-  const update = newest(async () => {
+  const update = newest(async (signal) => {
     if (store.picture === picture || !store.picture) return;
     picture = store.picture;
     try {
-      canvas = await shrink(picture.blob, SIDE);
+      const shrunk = await shrink(picture.blob, SIDE);
+      signal.throwIfAborted();
+      canvas = shrunk;
     } catch (error) {
+      if (signal.aborted) return;
       canvas = null;
       fill(stage, problem(error));
       return;

@@ -45,7 +45,8 @@ export function start() {
   });
   onChange((changed) => {
     if ("picture" in changed) show();
-    if ("models" in changed || "model" in changed) showModels();
+    if ("models" in changed) showModels();
+    else if ("model" in changed) for (const radio of byId("models").querySelectorAll("input")) radio.checked = radio.value === store.model;
   });
 }
 
@@ -80,6 +81,7 @@ function show() {
   const image = h("img", { src: picture.url, alt: `The picture: ${picture.name}` });
   const frame = h("span", { class: "square", hidden: true });
   image.addEventListener("load", () => {
+    if (store.picture !== picture) return;
     const { naturalWidth: width, naturalHeight: height } = image;
     const side = Math.min(width, height);
     frame.hidden = width === height;
@@ -88,6 +90,7 @@ function show() {
     fill(byId("picture-name"), `${picture.name}, ${width}×${height}`);
   });
   image.addEventListener("error", () => {
+    if (store.picture !== picture) return;
     // A TIFF, say: the service reads more than a browser shows.
     fill(byId("picture-stage"), h("p", { class: "note" }, "This browser cannot show the file; the service may read it all the same."));
     fill(byId("picture-name"), picture.name);

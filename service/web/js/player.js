@@ -62,7 +62,7 @@ export function player(onStep, describe) {
     if (step === steps - 1) go(0, true);
     element.classList.add("playing");
     play.replaceChildren(icon("pause"));
-    play.setAttribute("aria-label", "Pause");
+    play.setAttribute("aria-label", (play.title = "Pause"));
     timer = setInterval(() => (step < steps - 1 ? go(step + 1, true) : stop()), prefersStill() ? 2 * PACE_MS : PACE_MS);
     onStep(step);
   }
@@ -73,7 +73,7 @@ export function player(onStep, describe) {
     timer = 0;
     element.classList.remove("playing");
     play.replaceChildren(icon("play"));
-    play.setAttribute("aria-label", "Play");
+    play.setAttribute("aria-label", (play.title = "Play"));
     onStep(step);
   }
 

@@ -3,7 +3,8 @@
 import { announce, fill, h } from "./dom.js";
 
 const WRITE = {
-  curl: (url, file) => `curl -F file=@'${file.replaceAll("'", "'\\''")}' '${url}'`,
+  // In quotes of curl's own, within the shell's: a `;` or a `,` in a name would be curl's otherwise.
+  curl: (url, file) => `curl -F 'file=@"${file.replace(/["\\]/g, "\\$&").replaceAll("'", "'\\''")}"' '${url}'`,
   Python: (url, file) =>
     ["import httpx", "", `with open(${JSON.stringify(file)}, "rb") as file:`, `    answer = httpx.post(${JSON.stringify(url)}, files={"file": file})`, "answer.raise_for_status()", 'for guess in answer.json()["predictions"]:', '    print(f"{guess[\'probability\']:6.1%}  {guess[\'label\']}")'].join("\n"),
   JavaScript: (url) =>

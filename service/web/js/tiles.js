@@ -64,7 +64,7 @@ export function picker(canvas, rows, columns, name, onPick, { hover = true } = {
   const mark = (row, column) => {
     at = { row, column };
     outline(cover, rows, columns, { top: row, left: column, height: 1, width: 1 });
-    button.setAttribute("aria-label", `${name}: row ${row}, column ${column}. Arrow keys move.`);
+    button.setAttribute("aria-label", `${name}: row ${row + 1}, column ${column + 1}. Arrow keys move.`);
   };
   const pick = (row, column) => {
     const inside = (value, size) => Math.max(0, Math.min(size - 1, value));

@@ -25,6 +25,7 @@ export function whole() {
   );
   let last = null;
   let chosen = false;
+  let shown = null; // the picture that stands under "Before"
   normalize.addEventListener("change", () => (chosen = true));
 
   const compute = newest(async (signal, state) => {
@@ -34,10 +35,13 @@ export function whole() {
     try {
       const canvas = await shrink(picture.blob, pooling ? POOLED_SIDE : FILTERED_SIDE);
       const result = pooling ? await pooled(canvas, state, signal) : await filtered(canvas, state, normalize.value, signal);
+      signal.throwIfAborted();
       show(before, canvas, `Before: ${canvas.height}×${canvas.width}`, pooling);
+      shown = picture;
       show(after, result, `After: ${result.height}×${result.width}`, pooling);
     } catch (error) {
-      if (error.name === "AbortError") throw error;
+      if (error.name === "AbortError" || signal.aborted) return;
+      if (shown !== picture) fill(before);
       fill(after, problem(error));
     }
   });

@@ -18,7 +18,7 @@ const METHODS = {
   },
   occlusion: {
     title: "Occlusion",
-    says: (answer) => `A grey patch hides the picture part by part. At worst the log-odds of “${answer.label}” fall by ${short(Math.max(0, answer.maximum))}.`,
+    says: (answer) => `A patch of the picture’s mean colour hides it part by part. Hiding the brightest place lowers the log-odds of “${answer.label}” by ${short(Math.max(0, answer.maximum))} on average.`,
   },
 };
 
@@ -57,12 +57,16 @@ const update = newest(async (signal) => {
     const seen = await prepared(picture, model);
     const ranking = await api.predict(seen.blob, model, signal);
     const index = ranking.predictions[0].label;
+    signal.throwIfAborted();
     showLabels(seen, label ?? index);
     const asked = Object.keys(METHODS).map((method) => heatmap(seen, model, method, label ?? index, signal));
-    fill(place, await Promise.all(asked));
+    const figures = await Promise.all(asked);
+    signal.throwIfAborted();
+    fill(place, figures);
     announce(`Heat maps for ${label ?? index}.`);
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    fill(byId("labels"));
     fill(place, problem(error));
   }
 });
