@@ -5,7 +5,6 @@ import json
 import math
 import operator
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from urllib.parse import parse_qsl
 
 import httpx
 import pytest
+
+from tests.shell import shell
 
 ROOT = Path(__file__).parent.parent
 LESSON = (ROOT / "docs" / "learn.md").read_text(encoding="utf-8")
@@ -39,18 +40,8 @@ def folder(tmp_path: Path) -> Path:
 def test_every_command_gives_the_answer_below_it(
     script: str, answer: str, client: httpx.Client, folder: Path
 ) -> None:
-    strict = 'curl() { command curl -sS --fail-with-body "$@"; }\n'
     assert "http://127.0.0.1:8000/" in script
-    script = script.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", strict + script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert_same(json.loads(done.stdout), json.loads(answer))
+    assert_same(json.loads(shell(script, client, folder)), json.loads(answer))
 
 
 def assert_same(given: Any, shown: Any, place: str = "$") -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.settings import PREFIX, Settings
+from tests.shell import shell
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,21 +27,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     (tmp_path / "README.md").symlink_to(ROOT / "README.md")
     return tmp_path
-
-
-def shell(script: str, client: httpx.Client, folder: Path) -> str:
-    """Run a block as written, but for the port; any status above 399 fails."""
-    strict = 'curl() { command curl -sS --fail-with-body "$@"; echo; }\n'
-    script = script.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", strict + script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("script", blocks("bash"))

@@ -310,3 +310,14 @@ def test_another_image_may_be_chosen_while_the_window_plays(open_page: Open) -> 
     page.get_by_role("combobox", name="Image", exact=True).select_option("RGB edge")
     expect(grid(page, "Image, blue")).to_be_visible()
     expect(page.locator(".where")).to_have_text("Cell 1 of 16: row 1, column 1")
+
+
+def test_a_link_refused_at_once_leaves_the_settings_to_mend_it_with(open_page: Open) -> None:
+    page = open_page("#convolve?kind=max&size=7&image=1,2;3,4", ready=False)
+    expect(page.locator(".problem")).to_have_text("Size is 7×7 but the padded image is 2×2.")
+    expect(page.locator(".bench")).to_be_hidden()
+    open_page.complaints.clear()  # type: ignore[attr-defined]  # the browser's own note of the refusal
+    page.get_by_role("spinbutton", name="Window").fill("2")
+    page.get_by_role("spinbutton", name="Window").press("Enter")
+    expect(page.locator("#step-sum")).to_have_text("4")
+    expect(page.locator(".bench")).to_be_visible()

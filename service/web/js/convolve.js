@@ -94,7 +94,7 @@ function build() {
       h("div", { class: "column output" }, h("h2", {}, "Output"), parts.outputs),
       parts.player.element,
     )),
-    h("div", { class: "pair" }, parts.steps, parts.size),
+    (parts.pair = h("div", { class: "pair" }, parts.steps, parts.size)),
     parts.patch.element,
     parts.whole.element,
   ];
@@ -126,6 +126,8 @@ const compute = newest(async (signal) => {
     if (error.name === "AbortError") throw error;
     fill(built.problem, problem(error));
   }
+  // A link refused at once has nothing to show beside the sentence and the settings to mend it with.
+  for (const part of [built.bench, built.pair]) part.hidden = answer === null;
 });
 const computeSoon = debounce(compute, 120);
 const save = debounce(() => active && writeAddress("convolve", writeState(state)), 150);

@@ -6,3 +6,12 @@ try {
 } catch {
   document.documentElement.dataset.theme = "auto"; // storage is off
 }
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+/** Put the chosen theme in force: "auto" is as the system has it. */
+function applyTheme() {
+  const { theme } = document.documentElement.dataset;
+  document.documentElement.dataset.scheme = theme === "auto" ? (dark.matches ? "dark" : "light") : theme;
+}
+dark.addEventListener("change", applyTheme);
+applyTheme();

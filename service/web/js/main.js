@@ -58,6 +58,7 @@ function startTheme() {
   const button = byId("theme");
   const apply = (theme) => {
     document.documentElement.dataset.theme = theme;
+    applyTheme(); // of early.js
     button.textContent = theme[0].toUpperCase() + theme.slice(1);
     button.setAttribute("aria-label", `Theme: ${theme === "auto" ? "as the system has it" : theme}`);
     redraw();
