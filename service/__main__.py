@@ -1,23 +1,28 @@
-"""The command line: `python -m service --host --port --workers`."""
+"""The command line: `python -m service --host --port --workers`, or `--new-key NAME`."""
 
 import argparse
 import contextlib
 import logging
 import math
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
 
 from service.errors import ArtefactError
 from service.logs import log_config
+from service.server import Server
 from service.settings import Settings, SettingsError, load_settings
 from service.supervisor import STARTUP_FAILURE, share, supervise
 
 DRAIN_MARGIN_S = 2  # beyond the time a request may take, for requests in flight at SIGTERM
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def main() -> int:
@@ -26,10 +31,16 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 to be reached from elsewhere")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1, help="processes; they share the models' memory")
+    parser.add_argument("--new-key", metavar="NAME", help="make an API key, print it and its entry, and end")
     options = parser.parse_args()
+    if options.new_key:
+        return print_key(options.new_key)
     # Before NumPy loads: requests run side by side already, and on busy cores OpenBLAS's own threads
     # waited for each other up to 100 times longer than they worked.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens: it asks for a reload
+    raise_open_files()
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -44,18 +55,59 @@ def main() -> int:
         host=options.host,
         port=options.port,
         workers=options.workers,
+        http="service.connections:Connection",
+        ws="none",
         log_config=log_config(settings.log_format),
         access_log=False,
         proxy_headers=False,  # nobody here asks where a request came from
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=math.ceil(settings.timeout_s) + DRAIN_MARGIN_S,
     )
-    return run(config) if options.workers == 1 else run_several(config, settings)
+    if options.workers == 1:
+        return run(config, settings.drain_s)
+    with metrics_folder():
+        return run_several(config, settings)
 
 
-def run(config: uvicorn.Config, sockets: list[socket.socket] | None = None) -> int:
+def print_key(name: str) -> int:
+    """Print a new API key and the entry that lets it in; what is stored does not tell the key."""
+    from service.access import ENTRY, new_key  # noqa: PLC0415  (not needed to serve)
+
+    key, entry = new_key(name)
+    if not ENTRY.fullmatch(entry):
+        sys.stderr.write(f"error: the name {name!r} may have letters, digits, '.', '_' and '-', 64 at most\n")
+        return 2
+    sys.stdout.write(f"key, for the caller:  {key}\nfor STRIDE_API_KEYS: {entry}\n")
+    return 0
+
+
+def raise_open_files() -> None:
+    """Allow as many open files as this process may allow itself: each connection is one."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415  (not on every system)
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@contextlib.contextmanager
+def metrics_folder() -> Iterator[None]:
+    """Give the processes a folder to add up their metrics in, unless one is given."""
+    if os.environ.get(SHARED_METRICS):
+        yield
+        return
+    folder = tempfile.mkdtemp(prefix="stride-metrics-")
+    os.environ[SHARED_METRICS] = folder
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(config: uvicorn.Config, drain_s: float, sockets: list[socket.socket] | None = None) -> int:
     """Run one server; unlike with `uvicorn.run`, a failed start is always a 3."""
-    server = uvicorn.Server(config)
+    server = Server(config, drain_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) == signal.SIG_DFL:
             # For after the drain: uvicorn raises again then what it was stopped by.
@@ -75,18 +127,26 @@ def end(number: int, _: FrameType | None) -> None:
 def run_several(config: uvicorn.Config, settings: Settings) -> int:
     """Load the models once, then run several servers that share them and the address."""
     import torch  # noqa: PLC0415  (after the environment is set)
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
+    from service.access import KeysError  # noqa: PLC0415
     from service.app import create_app, load_warm  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, stop_loading)  # the first process of a container has no default
     torch.set_num_threads(1)  # threads of its own do not survive a fork; each process starts those it wants
     try:
         models = load_warm(settings)
-    except ArtefactError as error:
+        config.app, config.factory = create_app(settings, models), False
+    except (ArtefactError, KeysError) as error:
         logging.getLogger("service").error("%s", error)
         return STARTUP_FAILURE
-    config.app, config.factory = create_app(settings, models), False
     sockets = share(config.bind_socket(), config.workers)
-    return supervise(lambda own: run(config, [own]), sockets)
+    return supervise(lambda own: run(config, settings.drain_s, [own]), sockets, on_end=mark_process_dead)
+
+
+def stop_loading(number: int, _: FrameType | None) -> None:
+    """End before anything is served."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

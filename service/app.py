@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import logging
-import signal
-import threading
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,22 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from service import problems
+from service.access import Guard, Keys, Quota
+from service.connections import Connections
 from service.errors import ArtefactError, ServiceError
-from service.middleware import Express, RequestContext
+from service.housekeeping import kept_house, measure
+from service.metrics import Metrics
+from service.middleware import Bounds, Buffered, Express, Phase, RequestContext
 from service.model import Model, load_models
-from service.prepacking import multiplies_bfloat16
+from service.pacing import Pacer
+from service.request_state import RequestState
 from service.routes import insight, matrices, models, operations, prediction
-from service.serving import Served, ServedModels
 from service.settings import Settings, load_settings
+from service.shelf import Shelf, get_ready
+from service.signals import on_signal
 from service.workers import Workers
 
 log = logging.getLogger("service")
@@ -41,15 +47,17 @@ def create_app(settings: Settings | None = None, loaded: Mapping[str, Model] | N
     The models `loaded` are served where they are given, warm; else those of the settings' folder.
     """
     settings = settings or load_settings()
+    parts = Parts(settings)
     app = FastAPI(
         title="Stride",
         summary="Serve image classifiers, and the arithmetic of convolution, over HTTP.",
         version=own_version(),
+        openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the address would be made of the caller's Host header
         lifespan=lifespan,
-        middleware=layers(settings),
+        middleware=layers(settings, parts),
         exception_handlers={
             ServiceError: problems.handle,
             HTTPException: problems.handle,
@@ -58,11 +66,43 @@ def create_app(settings: Settings | None = None, loaded: Mapping[str, Model] | N
     )
     app.state.settings = settings
     app.state.loaded = loaded
-    app.state.draining = False
+    app.state.parts = parts
     for part in (prediction, insight, matrices, models, operations):
         app.include_router(part.router)
+    if settings.docs:
+        app.include_router(operations.docs_router)
+    if settings.metrics:
+        app.include_router(operations.metrics_router)
     app.mount("/web", GZipMiddleware(StaticFiles(directory=WEB), minimum_size=500))
     return app
+
+
+class Parts:
+    """What the layers around the routes share with those, and with the connections."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.phase = Phase()
+        self.pacer = Pacer()
+        self.metrics = Metrics()
+        self.buffered = Buffered(settings.max_buffered_bytes)
+        self.keys = Keys(settings.api_keys, settings.api_keys_file)
+        self.connections = Connections(
+            most=settings.max_connections,
+            max_head_bytes=settings.max_head_bytes,
+            head_timeout_s=settings.head_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+        )
+        self.connections.on_close = lambda reason: self.metrics.count(self.metrics.closed, reason)
+        self.connections.on_refusal = lambda error: self.metrics.count(self.metrics.refusals, error.kind)
+
+    def note_end(self, scope: Scope, request: RequestState) -> None:
+        """Count a request where it ends, and why it was refused where it was."""
+        route = getattr(scope.get("route"), "path", None)
+        if route is None:
+            route = scope["path"] if scope["state"].get("express") else "other"
+        self.metrics.end_request(route, scope["method"], request.status, request.timings)
+        if refusal := scope["state"].get("refusal"):
+            self.metrics.count(self.metrics.refusals, refusal)
 
 
 def own_version() -> str:
@@ -73,24 +113,30 @@ def own_version() -> str:
         return "0"
 
 
-def layers(settings: Settings) -> list[Middleware]:
+def layers(settings: Settings, parts: Parts) -> list[Middleware]:
     """List what every request passes, outermost first."""
-    context = Middleware(RequestContext, max_body_bytes=settings.max_body_bytes, timeout_s=settings.timeout_s)
-    express = Middleware(Express, endpoints={("POST", "/predict"): prediction.predict})
-    if not settings.cors_origins:
-        return [context, express]
     cors: Any = CORSMiddleware
+    allowed = {"allow_origins": settings.cors_origins, "allow_methods": ["*"], "allow_headers": ["*"]}
+    quota = Quota(settings.rate_limit) if settings.rate_limit else None
     return [
-        context,
-        Middleware(cors, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]),
-        express,
+        Middleware(RequestContext, parts.phase, on_start=parts.metrics.begin_request, on_end=parts.note_end),
+        *([Middleware(cors, **allowed)] if settings.cors_origins else []),
+        Middleware(
+            Bounds,
+            max_body_bytes=settings.max_body_bytes,
+            buffered=parts.buffered,
+            timeout_s=settings.timeout_s,
+        ),
+        *([Middleware(Guard, parts.keys, quota)] if parts.keys.are_needed or quota else []),
+        Middleware(Express, endpoints={("POST", "/predict"): prediction.predict}, pacer=parts.pacer),
     ]
 
 
 @contextlib.asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Load and warm the models, serve, then answer what was accepted and end the threads."""
     settings: Settings = app.state.settings
+    parts: Parts = app.state.parts
     # Pillow warns of odd metadata in pictures that it reads all the same: nobody here can mend them.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     torch.set_num_threads(settings.thread_count)
@@ -98,56 +144,31 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     default = settings.default_model or (SHIPPED if SHIPPED in loaded else next(iter(loaded)))
     if default not in loaded:
         raise ArtefactError(f"STRIDE_DEFAULT_MODEL={default}: served are {', '.join(loaded)}")
-    workers = Workers(settings.thread_count, settings.queue_length)
-    served = {name: serve(model, workers, settings) for name, model in loaded.items()}
+    workers = Workers(settings.thread_count, settings.queue_length, settings.queue_timeout_s)
+    shelf = Shelf(settings, workers, parts.metrics, default, partial(setattr, app.state, "models"))
+    shelf.put(loaded, {})
     app.state.workers = workers
-    app.state.models = ServedModels(served, default)
-    with on_sigterm(lambda: setattr(app.state, "draining", True)):
-        yield
-    app.state.draining = True
+    app.state.measure = gauges = partial(measure_all, app)
+    async with kept_house(parts.connections.sweep, parts.keys.refresh, shelf.follow, gauges):
+        drain = partial(setattr, parts.phase, "draining", True)
+        with on_signal("SIGTERM", drain), on_signal("SIGHUP", shelf.want):
+            yield {"connections": parts.connections}
+    parts.phase.draining = True
     await workers.close()
-    for one in served.values():
-        await one.batcher.close()
+    await shelf.close()
+    gauges()
 
 
 def load_warm(settings: Settings) -> dict[str, Model]:
     """Load every model of the folder, make it quick, and run it until it is at its speed."""
     loaded = load_models(settings.models_dir)
     for model in loaded.values():
-        model.accelerate(bfloat16=settings.precision == "auto" and multiplies_bfloat16())
-        model.warm_up(settings.batch_size)
-        log.info("model %s is ready: %s", model.name, model.way)
+        get_ready(model, settings)
     return loaded
 
 
-def serve(model: Model, workers: Workers, settings: Settings) -> Served:
-    """Put a queue in front of a model and start it."""
-    served = Served(
-        model,
-        workers,
-        max_pixels=settings.max_pixels,
-        batch_size=settings.batch_size,
-        queue_length=settings.queue_length,
+def measure_all(app: FastAPI) -> None:
+    parts: Parts = app.state.parts
+    measure(
+        parts.metrics, app.state.models, app.state.workers, parts.connections, parts.buffered, parts.phase
     )
-    served.batcher.start()
-    return served
-
-
-@contextlib.contextmanager
-def on_sigterm(act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` when SIGTERM comes, then whoever handled it before (the server's own drain)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread; a server on another is stopped otherwise
-        return
-    before = signal.getsignal(signal.SIGTERM)
-
-    def handle(number: int, frame: Any) -> None:
-        act()
-        if callable(before):
-            before(number, frame)
-
-    signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

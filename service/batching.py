@@ -6,6 +6,7 @@ when the function is ready for the next, so a lone item never waits and a crowd 
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from service.errors import QueueFull, ShuttingDown
+from service.errors import QueueFull, ShuttingDown, WaitedTooLong
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,6 +39,13 @@ class Waiting(Generic[Item, Result]):
 
 Batch = list[Waiting[Item, Result]]
 
+NEWEST = 0.2  # the share of the newest batch in the mean pace of all
+
+
+def seconds_to_come_again(wait_s: float) -> int:
+    """Say for `Retry-After` when there will be room: whole seconds, 1 to 60."""
+    return min(60, max(1, math.ceil(wait_s)))
+
 
 class Batcher(Generic[Item, Result]):
     """Run `function` on batches of submitted items, on one thread of its own.
@@ -54,10 +62,15 @@ class Batcher(Generic[Item, Result]):
         *,
         batch_size: int,
         queue_length: int,
+        max_wait_s: float = math.inf,
     ) -> None:
         self.function = function
         self.batch_size = batch_size
         self.queue_length = queue_length
+        self.max_wait_s = max_wait_s
+        self.pace_s = 0.0  # an item, a mean of the last batches
+        self.busy_since = math.inf  # by perf_counter, when the batch that is at work began
+        self.on_batch: Callable[[Sequence[Result | Exception]], None] = lambda _: None
         self.waiting: deque[Waiting[Item, Result]] = deque()
         self.wake: SimpleQueue[None] = SimpleQueue()
         self.idle = False
@@ -71,7 +84,9 @@ class Batcher(Generic[Item, Result]):
         self.thread.start()
 
     async def submit(self, item: Item) -> Answer[Result]:
-        """Wait for one item's answer. Raises QueueFull, ShuttingDown, or what the function raised.
+        """Wait for one item's answer.
+
+        Raises QueueFull, WaitedTooLong, ShuttingDown, or what the function raised.
 
         A caller that is cancelled while its item waits takes the item out: it is never computed.
         """
@@ -92,7 +107,12 @@ class Batcher(Generic[Item, Result]):
         if self.closed:
             raise ShuttingDown("the server is shutting down; send the request again")
         if len(self.waiting) >= self.queue_length:
-            raise QueueFull(f"{self.queue_length} pictures are waiting already, the limit; try again later")
+            again_s = seconds_to_come_again(len(self.waiting) * self.pace_s)
+            raise QueueFull(
+                f"{len(self.waiting)} pictures are waiting already; the limit is {self.queue_length};"
+                f" try again in {again_s} s",
+                retry_after_s=again_s,
+            )
 
     def rouse(self) -> None:
         """Wake the thread where it sleeps. It says so before it looks at the queue, so no item is missed."""
@@ -115,18 +135,34 @@ class Batcher(Generic[Item, Result]):
             self.idle = False
 
     def take(self) -> Batch[Item, Result]:
-        """Take what waits, a batch at most, without those whose callers went away."""
+        """Take what waits, a batch at most, without those whose callers went away or whose time is over."""
         batch: Batch[Item, Result] = []
+        late: Batch[Item, Result] = []
+        oldest = time.perf_counter() - self.max_wait_s
         with contextlib.suppress(IndexError):  # empty; asked first, another's removal could come between
             while len(batch) < self.batch_size:
                 entry = self.waiting.popleft()
                 if not entry.future.done():
-                    batch.append(entry)
+                    (batch if entry.since >= oldest else late).append(entry)
+        if late:
+            assert self.loop is not None
+            self.loop.call_soon_threadsafe(self.give_up, late)
         return batch
+
+    def give_up(self, late: Batch[Item, Result]) -> None:
+        """Tell those that waited too long, on the event loop."""
+        for entry in late:
+            if not entry.future.done():
+                waited_s = time.perf_counter() - entry.since
+                again_s = seconds_to_come_again(len(self.waiting) * self.pace_s)
+                sentence = f"waited {waited_s:.1f} s for its turn; the limit is {self.max_wait_s:g} s"
+                entry.future.set_exception(
+                    WaitedTooLong(f"{sentence}; try again in {again_s} s", retry_after_s=again_s)
+                )
 
     def answer(self, batch: Batch[Item, Result]) -> None:
         """Run one batch and have every caller in it answered, with a result or with the error."""
-        started = time.perf_counter()
+        started = self.busy_since = time.perf_counter()
         results: Sequence[Result | Exception]
         try:
             results = self.function([entry.item for entry in batch])
@@ -137,12 +173,15 @@ class Batcher(Generic[Item, Result]):
             shared = RuntimeError("stopped") if isinstance(error, StopIteration) else error
             results = [shared] * len(batch)
         assert self.loop is not None
-        self.loop.call_soon_threadsafe(self.deliver, batch, results, started, time.perf_counter())
+        ended, self.busy_since = time.perf_counter(), math.inf
+        self.pace_s += NEWEST * ((ended - started) / len(batch) - self.pace_s)
+        self.loop.call_soon_threadsafe(self.deliver, batch, results, started, ended)
 
     def deliver(
         self, batch: Batch[Item, Result], results: Sequence[Result | Exception], started: float, ended: float
     ) -> None:
         """Hand results to their callers, on the event loop; some may have gone away."""
+        self.on_batch(results)
         for entry, result in zip(batch, results, strict=True):
             if entry.future.done():
                 continue

@@ -1,27 +1,191 @@
-"""Wrap every request: an id, a body limit, a time limit, stage timings, one log line, and no naked 500."""
+"""Wrap every request: an id, stage timings, headers, a log line; limits on body and time; no naked 500."""
 
 import asyncio
 import logging
-import random
-import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ArtefactError, ServiceError, TookTooLong, TooLarge
+from service.errors import ArtefactError, QueueFull, ServiceError, TookTooLong, TooLarge
 from service.logs import log_request
-from service.problems import problem_response
+from service.pacing import Pacer
+from service.problems import answer_error
+from service.request_state import CLIENT_CLOSED, RequestState, choose_id
 
 log = logging.getLogger("service")
-CLIENT_CLOSED = 499  # for the log: what nginx calls a client that went away
-SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+CLOSE = (b"connection", b"close")
+# For whatever is not a page: taken for one by mistake, it may do nothing.
+POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+@dataclass(slots=True)
+class Phase:
+    """Whether the process is about to end: then connections are not kept, and probes are told."""
+
+    draining: bool = False
+
+
+class RequestContext:
+    """The outermost layer, in plain ASGI: it costs microseconds and sees every answer."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        phase: Phase,
+        on_end: Callable[[Scope, RequestState], None],
+        on_start: Callable[[], None],
+    ) -> None:
+        self.app = app
+        self.phase = phase
+        self.on_start = on_start
+        self.on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, say_why(send) if scope["type"] == "lifespan" else send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request = RequestState(choose_id(given))
+        timings = request.timings
+        state = scope.setdefault("state", {})
+        state["request"], state["timings"] = request, timings
+        started = time.perf_counter()
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request.status = message["status"]
+                timings["total"] = (time.perf_counter() - started) * 1000
+                stages = ", ".join([f"{stage};dur={spent:.2f}" for stage, spent in timings.items()])
+                own = message["headers"]
+                headers = [
+                    *own,
+                    *HEADERS,
+                    (b"x-request-id", request.id.encode()),
+                    (b"server-timing", stages.encode()),
+                ]
+                if not any(name == b"content-security-policy" for name, _ in own):
+                    headers.append(POLICY)
+                if self.phase.draining:
+                    headers.append(CLOSE)
+                message["headers"] = headers
+            await send(message)
+
+        self.on_start()
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            self.on_end(scope, request)
+            # The address as sent: a decoded line end would forge a line.
+            log_request(log, scope["method"], quote(scope["path"]), request.status, request.id, timings)
+
+
+class Buffered:
+    """How many bytes of bodies a process holds, all requests together, and how many it may."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+
+class Bounds:
+    """Hold a request to its body's size, the memory there is for bodies, and its time; answer any error."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, buffered: Buffered, timeout_s: float) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+        self.buffered = buffered
+        self.timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request: RequestState = scope["state"]["request"]
+        request.task = asyncio.current_task()
+        body = Body(self, declared_length(scope), receive)
+        answer: Exception
+        try:
+            async with asyncio.timeout(self.timeout_s) as limit:
+                await self.app(scope, body.receive, send)
+            return
+        except ClientDisconnect:
+            request.status = request.status or CLIENT_CLOSED  # nobody is there to be answered
+            return
+        except asyncio.CancelledError:
+            if not request.is_cut or request.task is None:
+                raise
+            request.task.uncancel()
+            if request.reason is None:
+                request.status = CLIENT_CLOSED
+                return
+            answer = request.reason
+        except ServiceError as error:
+            answer = error
+        except Exception as error:
+            answer = error
+            if limit.expired():
+                answer = TookTooLong(f"not answered in {self.timeout_s:g} s, the limit; try again later")
+            else:
+                log.exception("internal error", extra={"request_id": request.id})
+        finally:
+            self.buffered.held -= body.seen
+        if request.status:  # half an answer is out: only a cut connection tells the client so
+            raise answer
+        await answer_error(answer, scope)(scope, receive, send)
+
+
+class Body:
+    """A body on its way in, counted as it streams: a Content-Length may be missing, or lie."""
+
+    __slots__ = ("bounds", "declared", "receive_next", "seen")
+
+    def __init__(self, bounds: Bounds, declared: int, receive: Receive) -> None:
+        self.bounds = bounds
+        self.declared = declared
+        self.receive_next = receive
+        self.seen = 0
+
+    async def receive(self) -> Message:
+        bounds = self.bounds
+        if self.declared > bounds.max_body_bytes:
+            raise self.too_large(f"{self.declared:,} bytes")
+        message = await self.receive_next()
+        size = len(message.get("body", b""))
+        self.seen += size
+        bounds.buffered.held += size
+        if self.seen > bounds.max_body_bytes:
+            raise self.too_large(f"{self.seen:,} bytes or more")
+        if bounds.buffered.held > bounds.buffered.most:
+            raise QueueFull(
+                f"the bodies of all requests are {bounds.buffered.held:,} bytes;"
+                f" the limit is {bounds.buffered.most:,} bytes; try again in 1 s"
+            )
+        return message
+
+    def too_large(self, size: str) -> TooLarge:
+        return TooLarge(f"the body is {size}; the limit is {self.bounds.max_body_bytes:,} bytes")
+
+
+def declared_length(scope: Scope) -> int:
+    """Read the Content-Length; 0 where there is none, or none that is a number."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            # bytes.isdigit: 0 to 9 alone. Of more digits Python makes no number.
+            return int(value) if value.isdigit() and len(value) < 20 else 0
+    return 0
 
 
 class Express:
@@ -32,99 +196,24 @@ class Express:
     router as well, which describes it, and answers it under a path prefix.
     """
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint], pacer: Pacer) -> None:
         self.app = app
         self.endpoints = endpoints
+        self.pacer = pacer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self.endpoints.get((scope.get("method", ""), scope.get("path", "")))
         if endpoint is None:
             await self.app(scope, receive, send)
             return
+        scope["state"]["express"] = True
         try:
             response = await endpoint(Request(scope, receive))
         except ServiceError as error:
-            response = problem_response(error)
+            if isinstance(error, QueueFull):
+                await self.pacer.hold()
+            response = answer_error(error, scope)
         await response(scope, receive, send)
-
-
-class RequestContext:
-    """The outermost layer, in plain ASGI: it costs microseconds and sees every byte."""
-
-    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float) -> None:
-        self.app = app
-        self.max_body_bytes = max_body_bytes
-        self.timeout_s = timeout_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, say_why(send) if scope["type"] == "lifespan" else send)
-            return
-        headers = dict(scope["headers"])
-        request_id = choose_id(headers.get(b"x-request-id", b""))
-        timings: dict[str, float] = {}
-        scope.setdefault("state", {})["timings"] = timings
-        started, status = time.perf_counter(), 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                timings["total"] = (time.perf_counter() - started) * 1000
-                stages = ", ".join([f"{stage};dur={spent:.2f}" for stage, spent in timings.items()])
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                    (b"server-timing", stages.encode()),
-                ]
-            await send(message)
-
-        try:
-            async with asyncio.timeout(self.timeout_s) as limit:
-                await self.app(scope, self.counted(headers, receive), send_with_headers)
-        except ClientDisconnect:
-            status = CLIENT_CLOSED  # nobody is there to be answered
-        except Exception as error:
-            answer: Exception = error
-            if limit.expired():
-                answer = TookTooLong(f"not answered in {self.timeout_s:g} s, the limit; try again later")
-            else:
-                log.exception("internal error", extra={"request_id": request_id})
-            if status:  # half an answer is out: only a cut connection tells the client so
-                raise
-            await problem_response(answer)(scope, receive, send_with_headers)
-        finally:
-            # The address as sent: a decoded line end would forge a line.
-            log_request(log, scope["method"], quote(scope["path"]), status, request_id, timings)
-
-    def counted(self, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
-        """Count the body as it streams: a Content-Length may be missing, or lie."""
-        declared = headers.get(b"content-length", b"")
-        total = int(declared) if declared.isdigit() else 0  # bytes.isdigit: 0 to 9 alone
-        seen = 0
-
-        async def receive_counted() -> Message:
-            nonlocal seen
-            if total > self.max_body_bytes:
-                raise self.too_large(f"{total:,} bytes")
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.max_body_bytes:
-                raise self.too_large(f"{seen:,} bytes or more")
-            return message
-
-        return receive_counted
-
-    def too_large(self, size: str) -> TooLarge:
-        return TooLarge(f"the body is {size}; the limit is {self.max_body_bytes:,} bytes")
-
-
-def choose_id(given: bytes) -> str:
-    """Take the caller's request id where it is sane, or make one."""
-    if given and SANE_ID.fullmatch(given):
-        return given.decode()
-    # No secret. uuid4's system call gives the other thread its turn, which costs more than the id.
-    return f"{random.getrandbits(128):032x}"
 
 
 def say_why(send: Send) -> Send:

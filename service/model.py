@@ -8,9 +8,10 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from service.checksums import read_manifest, read_verified
 from service.errors import ArtefactError
 from service.insight.network import Network
 from service.prepacking import prepack
@@ -61,9 +63,10 @@ class Card(BaseModel):
 class Model:
     """One artefact, loaded on the CPU. `prepare` and `classify` may be called from any thread."""
 
-    def __init__(self, module: torch.jit.ScriptModule, card: Card) -> None:
+    def __init__(self, module: torch.jit.ScriptModule, card: Card, sha256: str = "") -> None:
         self.module = module
         self.card = card
+        self.sha256 = sha256  # of the file, in hexadecimal
         self.infer: Callable[[Tensor], Tensor] = module
         self.way = "as it is"  # how `infer` was made quicker, in words
         size = card.input
@@ -161,30 +164,38 @@ def load_models(folder: Path) -> dict[str, Model]:
         raise ArtefactError(
             f"models folder {folder} is not there: set STRIDE_MODELS_DIR to the folder of artefacts"
         )
-    paths = sorted(path for path in folder.glob("*.pt") if not path.name.startswith("."))
+    paths = artefacts(folder)
     if not paths:
         raise ArtefactError(
             f"models folder {folder} holds no .pt file: train one with `python -m training fit`"
         )
-    return {path.stem: load_model(path) for path in paths}
+    manifest = read_manifest(folder)
+    return {path.stem: load_model(path, manifest) for path in paths}
 
 
-def load_model(path: Path) -> Model:
+def artefacts(folder: Path) -> list[Path]:
+    """List a folder's artefacts by name; what begins with a dot is being written."""
+    return sorted(path for path in folder.glob("*.pt") if not path.name.startswith("."))
+
+
+def load_model(path: Path, manifest: Mapping[str, str] | None = None) -> Model:
     """Load one artefact and check that its graph does what its `model.json` says.
 
-    Loading TorchScript runs the file's code: only ever from the models folder, never from an upload.
-    Raises ArtefactError with one sentence that names the file and what is wrong.
+    Loading TorchScript runs the file's code: only ever from the models folder, never from an upload, and
+    where there is a manifest only what it names. Raises ArtefactError with one sentence that names the file
+    and what is wrong.
     """
+    data, digest = read_verified(path, manifest)
     extra = {EXTRA: b""}
     try:
         with quiet_deprecation():
-            module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()
+            module = torch.jit.load(BytesIO(data), map_location="cpu", _extra_files=extra).eval()
         # Weights kept in half precision are converted once, here, and not in every call.
         module = module.float()
     except (RuntimeError, ValueError, OSError) as error:
         raise ArtefactError(f"{path}: not a TorchScript file, or damaged") from error
     card = read_card(path, extra[EXTRA])
-    model = Model(module, card)
+    model = Model(module, card, digest)
     check_graph(path, model)
     return model
 

@@ -10,8 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
-from service.errors import FieldError, InvalidRequest, ServiceError
+from service.errors import FieldError, InvalidRequest, QueueFull, ServiceError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -95,17 +96,26 @@ def from_pydantic(errors: Iterable[Mapping[str, Any]]) -> InvalidRequest:
     return InvalidRequest("; ".join(f"{e.field}: {e.detail}" for e in fields), errors=tuple(fields))
 
 
+def answer_error(error: Exception, scope: Scope) -> Response:
+    """Answer a request with an error in the form of its address, and note its kind for the metrics."""
+    if isinstance(error, ServiceError):
+        scope.setdefault("state", {})["refusal"] = error.kind
+    return problem_response(error)
+
+
 def problem_response(error: Exception) -> Response:
-    """Answer with an error."""
+    """Describe an error as a response."""
     body = as_problem(error)
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException) and error.headers:
         headers.update(error.headers)
-    if isinstance(error, ServiceError) and error.retry_after_s:
-        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, ServiceError) and error.retry_after:
+        headers["Retry-After"] = str(error.retry_after)
     return Response(orjson.dumps(body), body["status"], headers, MEDIA_TYPE)
 
 
-async def handle(_: Request, error: Exception) -> Response:
+async def handle(request: Request, error: Exception) -> Response:
     """The one handler."""
-    return problem_response(error)
+    if isinstance(error, QueueFull):
+        await request.app.state.parts.pacer.hold()
+    return answer_error(error, request.scope)

@@ -5,10 +5,11 @@ than handing it to another thread. A larger one is decoded by a worker first, a 
 worker that stands back.
 """
 
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -47,14 +48,21 @@ class Served:
     """A model, the threads that decode for it and the queue in front of it."""
 
     def __init__(
-        self, model: Model, workers: Workers, *, max_pixels: int, batch_size: int, queue_length: int
+        self,
+        model: Model,
+        workers: Workers,
+        *,
+        max_pixels: int,
+        batch_size: int,
+        queue_length: int,
+        queue_timeout_s: float = math.inf,
     ) -> None:
         self.model = model
         self.workers = workers
         self.max_pixels = max_pixels
         self.square = model.card.input.height if cuts_square(model) else None
         self.batcher: Batcher[Picture, Ranking] = Batcher(
-            self.classify, batch_size=batch_size, queue_length=queue_length
+            self.classify, batch_size=batch_size, queue_length=queue_length, max_wait_s=queue_timeout_s
         )
 
     @property
@@ -138,6 +146,7 @@ class ServedModels:
 
     by_name: Mapping[str, Served]
     default: str
+    refused: Mapping[str, str] = field(default_factory=dict)  # file -> why it could not be loaded
 
     def find(self, name: str | None) -> Served:
         """Find a model; None is the default one. Raises UnknownModel."""

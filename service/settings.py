@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "STRIDE_"
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -21,6 +22,13 @@ class Settings(BaseSettings):
         description="model that answers when a request names none; unset: `cifar10-resnet` or first by name",
     )
     max_body_bytes: PositiveInt = Field(32 * 2**20, description="largest request body, bytes")
+    max_buffered_bytes: PositiveInt = Field(
+        256 * 2**20, description="most bytes of request bodies in memory at once, in a process"
+    )
+    max_head_bytes: PositiveInt = Field(32 * 2**10, description="longest request line and headers, bytes")
+    max_connections: PositiveInt = Field(
+        4096, description="most open connections of a process; at more, those idle longest are closed"
+    )
     max_pixels: PositiveInt = Field(25_000_000, description="largest picture, width × height")
     max_files: PositiveInt = Field(64, description="most pictures in one `/predict/batch`")
     max_cells: PositiveInt = Field(
@@ -28,11 +36,24 @@ class Settings(BaseSettings):
     )
     max_multiply_adds: PositiveInt = Field(4_000_000_000, description="most multiply-adds of one convolution")
     queue_length: PositiveInt = Field(
-        256, description="most requests waiting for a thread or the model; more are answered 503"
+        256, description="most requests waiting for a thread or a model, in a process; more are answered 503"
+    )
+    queue_timeout_s: PositiveSeconds = Field(
+        5.0, description="longest a request may wait for its turn, seconds; then it is not begun: 503"
     )
     batch_size: PositiveInt = Field(32, description="most pictures the model is given at once")
-    timeout_s: Annotated[float, Field(gt=0)] = Field(
-        30.0, description="longest a request may wait and run, seconds; longer is answered 503"
+    head_timeout_s: PositiveSeconds = Field(
+        10.0, description="longest a request's head may take to arrive, seconds; then 408"
+    )
+    body_timeout_s: PositiveSeconds = Field(
+        20.0, description="longest a request's body may take to arrive, seconds; then 408"
+    )
+    timeout_s: PositiveSeconds = Field(
+        30.0, description="longest a request may take in all, seconds; longer is answered 503"
+    )
+    keep_alive_s: PositiveInt = Field(75, description="longest a connection may idle, whole seconds")
+    drain_s: Annotated[float, Field(ge=0)] = Field(
+        2.0, description="after SIGTERM: seconds to answer on while `/health/ready` says 503"
     )
     precision: Literal["auto", "float32"] = Field(
         "auto", description="`auto`: large models compute in bfloat16 where the processor multiplies it"
@@ -40,12 +61,29 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, description="CPU threads for inference and for decoding; 0: as many as cores"
     )
+    watch_s: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="look for new or changed model files that often, seconds; 0: on SIGHUP alone"
+    )
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="keys that may call, comma-separated `name:sha256`; unset: anybody may"
+    )
+    api_keys_file: Path | None = Field(
+        None, description="file of more such keys, one a line; read again when it changes"
+    )
+    rate_limit: str = Field(
+        "", description="requests a key (or address) may make, as `100/minute`, in a process; empty: any"
+    )
+    docs: bool = Field(True, description="`false`: no `/docs`, no `/openapi.json`")
+    metrics: bool = Field(True, description="`false`: no `/metrics`")
+    tracing: bool = Field(
+        False, description="`true`: OpenTelemetry spans, sent where `OTEL_EXPORTER_OTLP_ENDPOINT` says"
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins allowed to call from a browser, comma-separated; empty: none"
     )
     log_format: Literal["text", "json"] = Field("text", description="`text` or `json`, one line a request")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "api_keys", mode="before")
     @classmethod
     def split_on_commas(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -19,15 +19,21 @@ from types import FrameType
 log = logging.getLogger("service")
 STARTUP_FAILURE = 3  # as uvicorn ends where an application does not start
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+RELOADING = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
 RESTART_AFTER_S = 1.0  # no sooner: a process that dies at once must not keep the machine busy
 
 
-def supervise(serve: Callable[[socket.socket], int], sockets: list[socket.socket]) -> int:
+def supervise(
+    serve: Callable[[socket.socket], int],
+    sockets: list[socket.socket],
+    on_end: Callable[[int], None] = lambda process: None,
+) -> int:
     """Run `serve` in a process for each socket until SIGTERM or SIGINT; 3 where one did not start, else 0.
 
-    Call it before torch has started threads: of those, a forked process has none.
+    `on_end` is told the id of each process that has ended. SIGHUP is handed on to all. Call it before torch
+    has started threads: of those, a forked process has none.
     """
-    return Supervisor(serve, sockets).run()
+    return Supervisor(serve, sockets, on_end).run()
 
 
 def share(bound: socket.socket, count: int) -> list[socket.socket]:
@@ -48,9 +54,15 @@ def share(bound: socket.socket, count: int) -> list[socket.socket]:
 class Supervisor:
     """The processes by their ids, since when and on which socket, and whether they are being stopped."""
 
-    def __init__(self, serve: Callable[[socket.socket], int], sockets: list[socket.socket]) -> None:
+    def __init__(
+        self,
+        serve: Callable[[socket.socket], int],
+        sockets: list[socket.socket],
+        on_end: Callable[[int], None],
+    ) -> None:
         self.serve = serve
         self.sockets = sockets
+        self.on_end = on_end
         self.started: dict[int, tuple[float, socket.socket]] = {}
         self.stopping = False
 
@@ -60,6 +72,8 @@ class Supervisor:
         gc.freeze()
         for number in STOPPING:
             signal.signal(number, self.stop)
+        for number in RELOADING:
+            signal.signal(number, self.hand_on)
         for one in self.sockets:
             self.start(one)
         result = 0
@@ -71,20 +85,22 @@ class Supervisor:
 
     def start(self, own: socket.socket) -> None:
         # A signal between the fork and what follows would find the wrong handlers, or miss the process.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [*STOPPING, *RELOADING])
         if self.stopping:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [*STOPPING, *RELOADING])
             return
         process = os.fork()
         if process:
             self.started[process] = time.monotonic(), own
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [*STOPPING, *RELOADING])
             return
         code = 1
         try:
             for number in STOPPING:
                 signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            for number in RELOADING:
+                signal.signal(number, signal.SIG_IGN)  # until somebody listens
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [*STOPPING, *RELOADING])
             for one in self.sockets:
                 if one is not own:
                     one.close()
@@ -101,6 +117,7 @@ class Supervisor:
     def ended(self, process: int, code: int) -> int:
         """Replace a process that died; stop all where one cannot start. Returns its exit code."""
         since, own = self.started.pop(process)
+        self.on_end(process)
         age_s = time.monotonic() - since
         if code == STARTUP_FAILURE and not self.stopping:
             self.stop(signal.SIGTERM, None)
@@ -110,6 +127,12 @@ class Supervisor:
             if not self.stopping:
                 self.start(own)
         return code
+
+    def hand_on(self, number: int, _: FrameType | None) -> None:
+        """Tell every process what this one was told."""
+        for process in self.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def stop(self, number: int, _: FrameType | None) -> None:
         """Have every process drain; asked again, end them at once."""

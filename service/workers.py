@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from service.errors import QueueFull, ShuttingDown
+from service.batching import NEWEST, seconds_to_come_again
+from service.errors import QueueFull, ShuttingDown, WaitedTooLong
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,16 +28,23 @@ class Workers:
     client's photos of 12 megapixels hold nobody up who asks for little.
     """
 
-    def __init__(self, threads: int, queue_length: int) -> None:
+    def __init__(self, threads: int, queue_length: int, max_wait_s: float = math.inf) -> None:
+        self.threads = threads
         self.queue_length = queue_length
+        self.max_wait_s = max_wait_s
         self.capacity = threads + queue_length
         self.pending = 0
+        self.pace_s = 0.0  # a call, a mean of the last ones
         self.closed = False
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
         self.patient = ThreadPoolExecutor(threads, thread_name_prefix="patient", initializer=stand_back)
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `function` on a thread and return what it returns. Raises QueueFull, ShuttingDown."""
+        """Run `function` on a thread and return what it returns.
+
+        Raises QueueFull, ShuttingDown, WaitedTooLong where no thread came to it in time. A caller that is
+        cancelled before that takes its work away.
+        """
         return await self.run_on(self.pool, function, *args, **kwargs)
 
     async def run_large(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -47,13 +57,34 @@ class Workers:
         if self.closed:
             raise ShuttingDown("the server is shutting down; send the request again")
         if self.pending >= self.capacity:
-            raise QueueFull(f"{self.queue_length} requests are waiting already, the limit; try again later")
-        future = pool.submit(function, *args, **kwargs)
+            waiting, again_s = self.pending - self.threads, self.again_s
+            raise QueueFull(
+                f"{waiting} requests are waiting already; the limit is {self.queue_length};"
+                f" try again in {again_s} s",
+                retry_after_s=again_s,
+            )
+        since = time.perf_counter()
+        future = pool.submit(lambda: self.in_time(since, lambda: function(*args, **kwargs)))
         self.pending += 1
         # Counted down by the thread's end, not by the caller's: one who went away leaves his work running.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self.done))
         return await asyncio.wrap_future(future)
+
+    @property
+    def again_s(self) -> int:
+        return seconds_to_come_again(self.pending * self.pace_s / self.threads)
+
+    def in_time(self, since: float, function: Callable[[], R]) -> R:
+        """Run `function` now, unless it has waited too long. On the thread."""
+        started = time.perf_counter()
+        if started - since > self.max_wait_s:
+            sentence = f"waited {started - since:.1f} s for a thread; the limit is {self.max_wait_s:g} s"
+            raise WaitedTooLong(f"{sentence}; try again in {self.again_s} s", retry_after_s=self.again_s)
+        try:
+            return function()
+        finally:
+            self.pace_s += NEWEST * (time.perf_counter() - started - self.pace_s)
 
     def done(self) -> None:
         self.pending -= 1

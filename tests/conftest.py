@@ -23,7 +23,15 @@ MODELS = Path(__file__).parent.parent / "models"
 @contextmanager
 def running(settings: Settings) -> Iterator[httpx.Client]:
     """Serve on a free port, from another thread, until the block ends."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False))
+    config = uvicorn.Config(
+        create_app(settings),
+        port=0,
+        http="service.connections:Connection",
+        ws="none",
+        log_config=None,
+        access_log=False,
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -1,15 +1,20 @@
 """Health for whoever keeps it up, and the documentation page with nothing from elsewhere."""
 
+import asyncio
+import time
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, HTMLResponse
+from starlette.responses import FileResponse, HTMLResponse, Response
 
-from service.errors import ShuttingDown
+from service.errors import ShuttingDown, Stuck
+from service.metrics import MEDIA_TYPE, Metrics
 from service.problems import problem_responses
 from service.schemas import Health
 
 router = APIRouter(tags=["operations"])
+docs_router = APIRouter(tags=["operations"])
+metrics_router = APIRouter(tags=["operations"])
 
 PAGE = Path(__file__).parent.parent / "web" / "index.html"
 # Nothing but this service's own files, no script or style inside the page, and no text taken for markup.
@@ -28,9 +33,13 @@ POLICY = {
 }
 PAGE_HEADERS = {
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
+}
+
+# Swagger UI writes styles into its elements.
+DOCS_POLICY = POLICY | {"style-src": "'self' 'unsafe-inline'", "require-trusted-types-for": None}
+DOCS_HEADERS = PAGE_HEADERS | {
+    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in DOCS_POLICY.items() if value)
 }
 
 DOCS_PAGE = """<!doctype html>
@@ -52,9 +61,14 @@ DOCS_PAGE = """<!doctype html>
 
 
 @router.head("/health/live", include_in_schema=False)
-@router.get("/health/live", summary="Is the process alive?")
-async def live() -> Health:
-    """Answer 200 as long as the event loop turns."""
+@router.get("/health/live", summary="Is the process alive?", responses=problem_responses(503))
+async def live(request: Request) -> Health:
+    """Answer 200 as long as the event loop turns and no model is stuck: then only another start helps."""
+    limit_s = request.app.state.settings.timeout_s
+    for name, served in request.app.state.models.by_name.items():
+        spent_s = time.perf_counter() - served.batcher.busy_since
+        if spent_s > limit_s:
+            raise Stuck(f"{name} has been at one batch for {spent_s:.0f} s; the limit is {limit_s:g} s")
     return Health(status="live")
 
 
@@ -62,15 +76,28 @@ async def live() -> Health:
 @router.get("/health/ready", summary="May requests be sent here?", responses=problem_responses(503))
 async def ready(request: Request) -> Health:
     """Answer 200 once every model is loaded, checked and warm; 503 again while shutting down."""
-    if request.app.state.draining:
+    if request.app.state.parts.phase.draining:
         raise ShuttingDown("the server is shutting down")
     return Health(status="ready")
 
 
-@router.get("/docs", include_in_schema=False)
+@metrics_router.get(
+    "/metrics",
+    summary="Read the metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Answer all processes' metrics as Prometheus reads them, at most a second old."""
+    found: Metrics = request.app.state.parts.metrics
+    request.app.state.measure()
+    return Response(await asyncio.to_thread(found.render), media_type=MEDIA_TYPE)
+
+
+@docs_router.get("/docs", include_in_schema=False)
 async def docs() -> HTMLResponse:
     """Serve Swagger UI from this service's own files."""
-    return HTMLResponse(DOCS_PAGE)
+    return HTMLResponse(DOCS_PAGE, headers=DOCS_HEADERS)
 
 
 @router.get("/", include_in_schema=False)

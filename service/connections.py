@@ -1,0 +1,187 @@
+"""The connections of a process, each held to its times, its sizes and its number: what uvicorn leaves open.
+
+uvicorn waits for ever for the rest of a request's head or body, and keeps as much of a head as comes. Here
+a connection says what it is reading and since when, and once a second all are looked at: nothing is done
+for a request that is in time.
+"""
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from service.errors import (
+    BodyTooSlow,
+    HeadTooLarge,
+    HeadTooSlow,
+    MalformedRequest,
+    ServiceError,
+    TooManyConnections,
+)
+from service.problems import problem_response
+from service.request_state import RequestState, choose_id
+
+log = logging.getLogger("service")
+LINGER_S = 5.0  # how long the rest of a body is taken after an early answer, or the client might miss that
+EVICTED_AT_ONCE = 64  # looking for the idle ones costs as much as there are connections
+
+
+class Reading(enum.Enum):
+    """What a connection waits for from its client."""
+
+    NOTHING = enum.auto()  # between requests
+    HEAD = enum.auto()
+    BODY = enum.auto()
+
+
+class Connections:
+    """The open connections of a process, and what they are held to."""
+
+    def __init__(
+        self, *, most: int, max_head_bytes: int, head_timeout_s: float, body_timeout_s: float
+    ) -> None:
+        self.most = most
+        self.max_head_bytes = max_head_bytes
+        self.head_timeout_s = head_timeout_s
+        self.body_timeout_s = body_timeout_s
+        self.open: set[Connection] = set()
+        self.on_close: Callable[[str], None] = lambda reason: None
+        self.on_refusal: Callable[[ServiceError], None] = lambda error: None
+
+    def add(self, connection: "Connection") -> None:
+        """Take one in; where there are too many, close those that have idled longest, or else this one."""
+        self.open.add(connection)
+        if len(self.open) <= self.most:
+            return
+        idle = sorted((one for one in self.open if one.is_idle), key=lambda one: one.since)
+        for one in idle[:EVICTED_AT_ONCE]:
+            if one is not connection:
+                self.close(one, "evicted")
+        if len(self.open) > self.most + EVICTED_AT_ONCE:
+            connection.refuse(
+                TooManyConnections(f"{len(self.open)} connections are open; the limit is {self.most}")
+            )
+
+    def close(self, connection: "Connection", reason: str) -> None:
+        self.open.discard(connection)
+        self.on_close(reason)
+        connection.transport.close()
+
+    def sweep(self) -> None:
+        """Cut off whoever takes too long; to be called once a second."""
+        now = time.monotonic()
+        for one in list(self.open):
+            spent_s = now - one.since
+            if one.reading is Reading.HEAD and not one.is_answering and spent_s > self.head_timeout_s:
+                self.on_close("slow-head")
+                one.refuse_slow_head()
+            elif one.reading is Reading.BODY and one.is_answering and spent_s > self.body_timeout_s:
+                one.cut(BodyTooSlow(f"the body did not arrive in {self.body_timeout_s:g} s, the limit"))
+            elif one.reading is Reading.BODY and not one.is_answering and spent_s > LINGER_S:
+                self.close(one, "lingering")
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. Its place among the others is found in the lifespan's state, `connections`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.reading = Reading.HEAD
+        self.since = time.monotonic()
+        self.head_bytes = 0
+        self.refusal: ServiceError | None = None
+        self.answering: RequestResponseCycle | None = None
+        self.watch: Connections = self.app_state["connections"]
+        self.watch.add(self)
+
+    @property
+    def is_answering(self) -> bool:
+        return self.answering is not None and not self.answering.response_complete
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody would miss it: no request has come in whole, or all are answered."""
+        return not self.is_answering
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.watch.open.discard(self)
+        super().connection_lost(exc)
+        self.cut(None)
+
+    def cut(self, error: ServiceError | None) -> None:
+        """End the work on the request that is being answered; `error` is the answer, if anybody is there."""
+        if self.answering is None or self.answering.response_complete:
+            return
+        state = cast(dict[str, Any], self.answering.scope).get("state", {}).get("request")
+        if isinstance(state, RequestState):
+            state.cut(error)
+
+    def data_received(self, data: bytes) -> None:
+        if self.reading is not Reading.BODY:
+            self.head_bytes += len(data)
+        super().data_received(data)
+        if self.reading is Reading.HEAD and self.head_bytes > self.watch.max_head_bytes:
+            self.refuse(self.too_large())
+
+    def too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(
+            f"the request line and headers are {self.head_bytes:,} bytes or more;"
+            f" the limit is {self.watch.max_head_bytes:,} bytes"
+        )
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self.reading is Reading.NOTHING:
+            self.reading, self.since = Reading.HEAD, time.monotonic()
+
+    def on_headers_complete(self) -> None:
+        if self.head_bytes > self.watch.max_head_bytes:  # with what came of the body in the same piece
+            self.head_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if self.head_bytes > self.watch.max_head_bytes:
+                self.refusal = self.too_large()
+                raise self.refusal
+        self.reading, self.since, self.head_bytes = Reading.BODY, time.monotonic(), 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.reading = Reading.NOTHING
+        if self.answering is not None and self.answering.response_complete:  # lingered to the end
+            self.since = time.monotonic()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        self.since = time.monotonic()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(self.refusal or MalformedRequest("this is no HTTP request that can be read"))
+
+    def refuse_slow_head(self) -> None:
+        if self.head_bytes:
+            limit = f"{self.watch.head_timeout_s:g} s, the limit"
+            self.refuse(HeadTooSlow(f"the request's head did not arrive in {limit}"))
+        else:  # nothing was asked
+            self.watch.open.discard(self)
+            self.transport.close()
+
+    def refuse(self, error: ServiceError) -> None:
+        """Answer what never became a request, and close."""
+        self.watch.open.discard(self)
+        if self.transport.is_closing():
+            return
+        self.watch.on_refusal(error)
+        if not self.is_answering:  # or this would land in the middle of another answer
+            response = problem_response(error)
+            headers = [*response.raw_headers, (b"x-request-id", choose_id(b"").encode())]
+            head = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+            status = STATUS_LINE[response.status_code]
+            self.transport.write(status + head + b"connection: close\r\n\r\n" + bytes(response.body))
+        self.transport.close()

@@ -1,0 +1,122 @@
+"""The models served now: put in place at the start, changed as one when the models folder changes."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from service.housekeeping import Watch
+from service.metrics import Metrics
+from service.model import Model
+from service.prepacking import multiplies_bfloat16
+from service.reloading import load_changes
+from service.serving import Served, ServedModels
+from service.settings import Settings
+from service.workers import Workers
+
+log = logging.getLogger("service")
+
+
+class Shelf:
+    """Puts a queue in front of each model; `publish` gets all of them, whenever there are others to serve."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        workers: Workers,
+        metrics: Metrics,
+        default: str,
+        publish: Callable[[ServedModels], None],
+    ) -> None:
+        self.settings = settings
+        self.workers = workers
+        self.metrics = metrics
+        self.publish = publish
+        self.models = ServedModels({}, default)
+        self.watch = Watch(settings.models_dir, settings.watch_s)
+        self.retired: set[asyncio.Task[None]] = set()
+        self.reading: asyncio.Task[None] | None = None
+
+    def put(self, loaded: Mapping[str, Model], refused: Mapping[str, str]) -> None:
+        """Serve these from now on. Requests that have chosen a model already are answered by that one."""
+        before = self.models.by_name
+        kept = {name: one for name, one in before.items() if loaded.get(name) is one.model}
+        served = {name: kept.get(name) or self.start(model) for name, model in loaded.items()}
+        self.models = ServedModels(served, self.models.default, refused)
+        self.publish(self.models)
+        self.metrics.forget("model_info")
+        for name, model in loaded.items():
+            self.metrics.set("model_info", 1, name, model.card.version, model.sha256)
+        for name, one in before.items():
+            if name not in kept:
+                task = asyncio.create_task(self.retire(one))
+                self.retired.add(task)
+                task.add_done_callback(self.retired.discard)
+
+    def start(self, model: Model) -> Served:
+        settings = self.settings
+        served = Served(
+            model,
+            self.workers,
+            max_pixels=settings.max_pixels,
+            batch_size=settings.batch_size,
+            queue_length=settings.queue_length,
+            queue_timeout_s=settings.queue_timeout_s,
+        )
+        served.batcher.on_batch = self.metrics.batch_noter(model.name, model.card.labels)
+        served.batcher.start()
+        return served
+
+    async def retire(self, served: Served) -> None:
+        """End a model's queue once no request can have it in hand any more."""
+        try:
+            await asyncio.sleep(self.settings.timeout_s + 1)
+        finally:
+            await served.batcher.close()
+
+    def want(self) -> None:
+        """Have the folder read again within a second."""
+        self.watch.wanted = True
+
+    def follow(self) -> None:
+        """Read the folder again where that is due and not under way."""
+        if (self.reading is None or self.reading.done()) and self.watch.is_due():
+            self.watch.has_begun()
+            self.reading = asyncio.create_task(self.reload())
+
+    async def reload(self) -> None:
+        """Load what changed while the old ones serve on, and put it in place."""
+        served = {name: one.model for name, one in self.models.by_name.items()}
+        try:
+            loaded = await asyncio.to_thread(
+                load_changes, self.settings.models_dir, served, self.models.default, self.get_ready
+            )
+        except Exception:
+            log.exception("the models folder could not be read again; what is served stays")
+            self.metrics.count(self.metrics.reloads, "refused")
+            return
+        is_changed = dict(loaded.models) != served
+        result = "refused" if loaded.refused else "swapped" if is_changed else "unchanged"
+        self.metrics.count(self.metrics.reloads, result)
+        self.put(loaded.models, loaded.refused)
+        names = ", ".join(f"{name} {model.card.version}" for name, model in loaded.models.items())
+        log.info("models folder read again (%s): served are %s", result, names)
+
+    def get_ready(self, model: Model) -> None:
+        get_ready(model, self.settings)
+
+    async def close(self) -> None:
+        """Answer what waits, end every queue."""
+        if self.reading is not None:
+            self.reading.cancel()
+        for task in list(self.retired):
+            task.cancel()
+        await asyncio.gather(*self.retired, return_exceptions=True)
+        for one in self.models.by_name.values():
+            await one.batcher.close()
+
+
+def get_ready(model: Model, settings: Settings) -> None:
+    """Make a model quick, and run it until it is at its speed. Blocking."""
+    model.accelerate(bfloat16=settings.precision == "auto" and multiplies_bfloat16())
+    model.warm_up(settings.batch_size)
+    log.info("model %s is ready: %s", model.name, model.way)
