@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,8 +29,9 @@ from service.metrics import Metrics
 from service.middleware import Bounds, Buffered, Express, Phase, RequestContext
 from service.model import Model, load_models
 from service.pacing import Pacer
+from service.reloading import fingerprint
 from service.request_state import RequestState
-from service.routes import insight, matrices, models, operations, prediction
+from service.routes import insight, matrices, models, open_inference, operations, prediction
 from service.settings import Settings, load_settings
 from service.shelf import Shelf, get_ready
 from service.signals import on_signal
@@ -66,15 +67,30 @@ def create_app(settings: Settings | None = None, loaded: Mapping[str, Model] | N
     )
     app.state.settings = settings
     app.state.loaded = loaded
+    app.state.folder = fingerprint(settings.models_dir)
     app.state.parts = parts
-    for part in (prediction, insight, matrices, models, operations):
+    for part in (prediction, insight, matrices, models, open_inference, operations):
         app.include_router(part.router)
     if settings.docs:
         app.include_router(operations.docs_router)
+    if parts.keys.are_needed:
+        app.openapi = with_key(app.openapi)  # type: ignore[method-assign]
     if settings.metrics:
         app.include_router(operations.metrics_router)
     app.mount("/web", GZipMiddleware(StaticFiles(directory=WEB), minimum_size=500))
     return app
+
+
+def with_key(describe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Say in the description that an API key is needed: its page then has a place for one."""
+
+    def described() -> dict[str, Any]:
+        description = describe()
+        description["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        description["security"] = [{"key": []}]
+        return description
+
+    return described
 
 
 class Parts:
@@ -97,10 +113,7 @@ class Parts:
 
     def note_end(self, scope: Scope, request: RequestState) -> None:
         """Count a request where it ends, and why it was refused where it was."""
-        route = getattr(scope.get("route"), "path", None)
-        if route is None:
-            route = scope["path"] if scope["state"].get("express") else "other"
-        self.metrics.end_request(route, scope["method"], request.status, request.timings)
+        self.metrics.end_request(route_of(scope), scope["method"], request.status, request.timings)
         if refusal := scope["state"].get("refusal"):
             self.metrics.count(self.metrics.refusals, refusal)
 
@@ -111,6 +124,15 @@ def own_version() -> str:
         return version("stride")
     except PackageNotFoundError:
         return "0"
+
+
+def route_of(scope: Scope) -> str:
+    """Name a request's address as the routes have it: one name, whatever names of models stand in it."""
+    if scope["state"].get("express"):
+        return str(scope["path"])
+    if route := scope.get("route"):
+        return str(route.path)
+    return "/web" if scope["path"].startswith("/web/") else "other"
 
 
 def layers(settings: Settings, parts: Parts) -> list[Middleware]:
@@ -147,6 +169,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     workers = Workers(settings.thread_count, settings.queue_length, settings.queue_timeout_s)
     shelf = Shelf(settings, workers, parts.metrics, default, partial(setattr, app.state, "models"))
     shelf.put(loaded, {})
+    if app.state.loaded and fingerprint(settings.models_dir) != app.state.folder:
+        # A process in the place of one that died, forked from what was loaded at the start.
+        await shelf.reload()
     app.state.workers = workers
     app.state.measure = gauges = partial(measure_all, app)
     async with kept_house(parts.connections.sweep, parts.keys.refresh, shelf.follow, gauges):

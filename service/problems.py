@@ -100,10 +100,21 @@ def answer_error(error: Exception, scope: Scope) -> Response:
     """Answer a request with an error in the form of its address, and note its kind for the metrics."""
     if isinstance(error, ServiceError):
         scope.setdefault("state", {})["refusal"] = error.kind
-    return problem_response(error)
+    return problem_response(error, is_open_inference=is_open_inference(scope))
 
 
-def problem_response(error: Exception) -> Response:
+# What the Open Inference Protocol has no word for is a bad request there.
+OPEN_INFERENCE_STATUSES = {415: 400, 422: 400}
+
+
+def is_open_inference(scope: Scope) -> bool:
+    """Say whether a request is one of the Open Inference Protocol, which has its own form of errors."""
+    prefix = scope.get("app_root_path", scope.get("root_path", ""))
+    path: str = scope.get("path", "").removeprefix(prefix)
+    return path == "/v2" or path.startswith("/v2/")
+
+
+def problem_response(error: Exception, *, is_open_inference: bool = False) -> Response:
     """Describe an error as a response."""
     body = as_problem(error)
     headers: dict[str, str] = {}
@@ -111,6 +122,9 @@ def problem_response(error: Exception) -> Response:
         headers.update(error.headers)
     if isinstance(error, ServiceError) and error.retry_after:
         headers["Retry-After"] = str(error.retry_after)
+    if is_open_inference:
+        status = OPEN_INFERENCE_STATUSES.get(body["status"], body["status"])
+        return Response(orjson.dumps({"error": body["detail"]}), status, headers, "application/json")
     return Response(orjson.dumps(body), body["status"], headers, MEDIA_TYPE)
 
 

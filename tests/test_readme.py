@@ -67,6 +67,15 @@ def test_the_python_example_works(client: httpx.Client) -> None:
     assert done.stdout == "(1000, 1000)\n", done.stderr
 
 
+def test_the_triton_client_example_works(client: httpx.Client) -> None:
+    (code,) = blocks("py")
+    code = code.replace("127.0.0.1:8000", f"{client.base_url.host}:{client.base_url.port}")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
+    assert ":3:cat'" in done.stdout, done.stderr
+
+
 def test_every_setting_is_in_the_table_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(STRIDE_\w+)` \| (.*?) \|", README, re.MULTILINE))
     assert set(rows) == {PREFIX + name.upper() for name in Settings.model_fields}
