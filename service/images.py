@@ -1,7 +1,6 @@
 """Turn the bytes of a picture into a uint8 array, within limits. Blocking: callers use a thread."""
 
 import logging
-from io import BytesIO
 from typing import NoReturn
 
 import numpy as np
@@ -11,7 +10,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from service.errors import ServiceError, TooLarge, UndecodablePicture, UnsupportedType
-from service.formats import SERVED, check_cost, identify, in_words
+from service.formats import SERVED, check_cost, identify, in_words, open_file
 from service.scaling import cut_square, decode_smaller
 
 __all__ = ["check_picture_type", "cut_square", "decode_image", "to_array"]
@@ -59,7 +58,7 @@ def decode_image(
     name, read = identify(data)
     complaint = "is damaged or cut short, or of a variant not served"
     try:
-        image = read(BytesIO(data))
+        image = open_file(name, read, data)
         check_cost(image, data, max_pixels)
         complaint = "is damaged or cut short"
         stored = image.size

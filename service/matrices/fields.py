@@ -106,6 +106,8 @@ def _is_cells(value: object, low: int) -> TypeGuard[int]:
 
 def read_bias(value: object) -> float | tuple[float, ...]:
     if isinstance(value, list):
+        if len(value) > MOST_FILTERS:
+            raise ValueError(f"bias has {len(value):,} numbers; the limit is {MOST_FILTERS:,}, one a filter")
         return tuple(to_array(value, "bias", axes=(1,)).tolist())
     if type(value) not in NUMBERS:
         raise ValueError(f"bias is {brief(value)}; it has to be a number, or a list of one a filter")

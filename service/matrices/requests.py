@@ -1,6 +1,6 @@
 """What `/convolve` and `/pool` may be asked: their fields, and the convolution or pooling they mean."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
@@ -15,7 +15,9 @@ from service.matrices.fields import Bias, Cells, Filters, Image, Number, OneFilt
 from service.matrices.numbers import brief
 
 Body = TypeVar("Body", bound="MatrixBody")
-MOST_ERRORS = 16
+# An answer stays short whatever is sent.
+MOST_ERRORS = 6
+MOST_NAME = 32  # characters
 
 LayoutField = Annotated[Layout, Field(description="Axes of what has three: `HWC` (channels last) or `CHW`.")]
 
@@ -180,24 +182,37 @@ def read_fields(body: type[Body], values: object) -> Body:
     """Validate `values`, what a caller sent. Raises InvalidRequest that names each wrong field."""
     if not isinstance(values, dict):
         raise InvalidRequest("the body has to be a JSON object", field="body")
+    if len(values) > len(body.model_fields):  # pydantic makes an error of each: a million took 4 s and 1 GB
+        unknown = next(name for name in values if name not in body.model_fields)
+        raise InvalidRequest(
+            f"there are {len(values):,} fields; the limit is {len(body.model_fields)};"
+            f" {_no_field(body, unknown)}",
+            field="body",
+        )
     try:
         return body.model_validate(values)
     except ValidationError as error:
-        errors = tuple(_describe(body, details) for details in error.errors()[:MOST_ERRORS])
+        first = error.errors()[:MOST_ERRORS]
+        errors = tuple(_describe(body, details, is_first=details is first[0]) for details in first)
         raise InvalidRequest("; ".join(e.detail for e in errors), errors=errors) from None
 
 
-def _describe(body: type[MatrixBody], error: ErrorDetails) -> FieldError:
+def _describe(body: type[MatrixBody], error: ErrorDetails, *, is_first: bool) -> FieldError:
     # No place: a name that is no text, a lone half of a surrogate pair.
-    name = str(error["loc"][0])[:64] if error["loc"] else "body"
+    name = str(error["loc"][0])[:MOST_NAME] if error["loc"] else "body"
     match error["type"]:
         case "value_error":
             detail = str(error["ctx"]["error"])
         case "missing":
             detail = f"{name} is missing"
         case "extra_forbidden":
-            fields: Any = ", ".join(body.model_fields)
-            detail = f"there is no field {name}; the fields are {fields}"
+            detail = _no_field(body, name) if is_first else f"there is no field {name}"
         case _:
             detail = f"{name} is {brief(error['input'])}; {error['msg'][0].lower()}{error['msg'][1:]}"
     return FieldError(name, detail)
+
+
+def _no_field(body: type[MatrixBody], name: str) -> str:
+    fields = ", ".join(body.model_fields)
+    # Escaped: the body may have been read by a parser that lets half a surrogate pair through.
+    return f"there is no field {brief(name[:MOST_NAME])[1:-1]}; the fields are {fields}"
