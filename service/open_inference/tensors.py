@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidRequest
 from service.open_inference.bodies import LENGTH_HEADER, Body
-from service.open_inference.numbers import read_numbers
+from service.open_inference.numbers import Span, read_numbers
 from service.open_inference.schemas import INPUT, INPUT_TYPE, RequestInput
 
 Pictures = NDArray[np.uint8]  # N×C×S×S, 0..255
@@ -69,7 +69,7 @@ def read_data(data: Any, body: Body, form: tuple[int, ...]) -> Pictures:
         raise InvalidRequest(
             f"{field} is nested too deep; the shape has {len(form)} axes", field=field
         ) from None
-    return read_numbers(text, form, field)
+    return read_numbers(Span(text, 0, len(text)), form, field)
 
 
 def read_binary(size: Any, data: Any, body: Body, form: tuple[int, ...]) -> Pictures:

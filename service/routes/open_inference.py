@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from service.errors import QueueFull, UnknownModel
+from service.matrices.buffers import Bytes
 from service.open_inference.answers import Probabilities, write_answer
 from service.open_inference.bodies import LENGTH_HEADER, part, unpack
 from service.open_inference.openapi import DESCRIBED_ANSWER, ERRORS, describe_request
@@ -24,6 +25,7 @@ from service.open_inference.schemas import (
     describe_tensors,
 )
 from service.routes import operations
+from service.routes.matrices import read_once
 from service.routes.models import NamedModel
 from service.serving import Served
 
@@ -33,7 +35,6 @@ R = TypeVar("R")
 
 EXTENSIONS = ["binary_tensor_data", "classification"]
 INLINE = 64 * 2**10  # bytes of a body, or cells of an answer: less is done within a millisecond
-LARGE = 2**20
 MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
 
@@ -110,7 +111,7 @@ async def infer(request: Request, served: ModelOfPath) -> Response:
     /v2/models/{name}/versions/{version}/infer.
     """
     served.batcher.check_room()  # before the work of reading what would be refused
-    body, packed = await request.body(), request.headers.get("content-encoding", "")
+    body, packed = await read_once(request), request.headers.get("content-encoding", "")
     length, shape = request.headers.get(LENGTH_HEADER), served.model.shape
     if packed:
         limit = request.app.state.settings.max_body_bytes
@@ -143,17 +144,18 @@ class Held:
         self.buffered.held -= self.size
 
 
-def read(body: bytes, header_length: str | None, shape: tuple[int, int, int]) -> Call:
+def read(body: Bytes, header_length: str | None, shape: tuple[int, int, int]) -> Call:
     return read_call(part(body, header_length), shape)
 
 
 async def run(request: Request, size: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run `function` here where its work is small, else on a worker, large work on one that stands back."""
+    """Run `function` here where its work is small, else on a worker.
+
+    On none that stands back: it would hold the interpreter's lock while others have the core.
+    """
     if size <= INLINE:
         return function(*args, **kwargs)
-    workers = request.app.state.workers
-    away = workers.run_large if size > LARGE else workers.run
-    result: R = await away(function, *args, **kwargs)
+    result: R = await request.app.state.workers.run(function, *args, **kwargs)
     return result
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tritonclient.http import InferenceServerClient
 
-from service.errors import InvalidRequest, ServiceError
+from service.access import new_key
+from service.errors import InvalidRequest, ServiceError, ShuttingDown
 from service.open_inference.bodies import part
-from service.open_inference.numbers import PIECE_BYTES, read_numbers
+from service.open_inference.numbers import MAX_PIECE_BYTES, PIECE_BYTES, Span, read_numbers
 from service.open_inference.requests import read_call
 
 Serve = Callable[..., httpx.Client]
@@ -231,6 +233,29 @@ def test_errors_have_the_protocols_form_wherever_they_arise(
     assert small.get("/web/v2/x").headers["Content-Type"] == "application/problem+json"
 
 
+def test_a_server_that_shuts_down_is_alive_and_not_ready(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def drain(_: object) -> None:
+        raise ShuttingDown("the server is shutting down")
+
+    monkeypatch.setattr("service.routes.operations.ready", drain)
+    for path in ("/v2/health/ready", "/v2/models/cifar10-lenet/ready"):
+        answer = client.get(path)
+        assert_refused(answer, 503, "shutting down")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert client.get("/v2/health/live").status_code == 200
+
+
+def test_a_key_is_needed_where_keys_are_set_but_for_health(serve: Serve) -> None:
+    key, entry = new_key("triton")
+    locked = serve(api_keys=(entry,))
+    assert_refused(locked.post(INFER, json=request()), 401, "Authorization: Bearer")
+    assert locked.get("/v2/health/ready").status_code == 200
+    with InferenceServerClient(f"{locked.base_url.host}:{locked.base_url.port}") as triton:
+        assert triton.get_model_metadata("cifar10-lenet", headers={"Authorization": f"Bearer {key}"})
+
+
 def test_a_full_queue_is_said_in_the_protocols_form(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = serve(queue_length=1, batch_size=1)
     monkeypatch.setattr("service.model.Model.classify", lambda *_: time.sleep(0.6) or 1 / 0)
@@ -277,17 +302,26 @@ def test_reading_a_large_tensor_holds_nobody_up(
     assert_refused(answers[0], 400, "read in the end")
 
 
+def span(text: bytes) -> Span:
+    return Span(b"before" + text + b"behind", 6, 6 + len(text))
+
+
+def test_blank_space_between_numbers_has_a_limit() -> None:
+    with pytest.raises(InvalidRequest, match="number 0 is written in more than 1,048,576 bytes"):
+        read_numbers(span(b"[1," + b" " * MAX_PIECE_BYTES + b"1]"), (2,), "data")
+
+
 def test_numbers_in_pieces_are_the_numbers_sent() -> None:
     sent = np.random.default_rng(1).integers(0, 256, (40, 2, 30, 30), np.uint8)
     for text in (json.dumps(sent.tolist()), json.dumps(sent.reshape(-1).tolist(), indent=1)):
         assert len(text) > 3 * PIECE_BYTES
-        np.testing.assert_array_equal(read_numbers(text.encode(), sent.shape, "data"), sent)
+        np.testing.assert_array_equal(read_numbers(span(text.encode()), sent.shape, "data"), sent)
 
 
 @pytest.mark.parametrize("text", [b"[[1,2]3,[4,5]]", b"[[1,2],3[4,5]]", b"[[1,2],[,5]]", b"[[1,02],[3,4]]"])
 def test_brackets_out_of_place_are_no_numbers(text: bytes) -> None:
     with pytest.raises(ServiceError):
-        read_numbers(text, (2, 2), "data")
+        read_numbers(span(text), (2, 2), "data")
 
 
 def pieces_of_requests() -> Iterator[st.SearchStrategy[bytes]]:
