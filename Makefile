@@ -16,7 +16,7 @@ PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve train test browser test-container bench lint format clean
+.PHONY: help setup serve train test browser test-container bench audit sbom lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -46,12 +46,19 @@ test-container: ## build the image, run it with compose and use it; skipped with
 bench: $(VENV)/.developing ## compare with other servers under load (needs wrk); ARGS='--only ours,tutorial --quick'
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
+audit: $(VENV)/.developing ## look the service's dependencies up among known vulnerabilities
+	@$(BIN)/python deploy/audit.py
+
+sbom: $(VENV)/.developing ## write build/sbom.json, a CycloneDX SBOM of the image stride, or of the environment
+	@$(BIN)/python deploy/sbom.py --image stride --output build/sbom.json
+
 lint: $(VENV)/.developing ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy deploy
 	bash -n .ci/run && bash -n tests/container/run.sh
+	@if command -v promtool >/dev/null; then cd deploy/observability && promtool check config prometheus.yml; fi
 
 format: $(VENV)/.developing ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
@@ -82,5 +89,5 @@ $(VENV)/.serving: pyproject.toml $(VENV)/.torch
 
 $(VENV)/.developing: pyproject.toml $(VENV)/.torch
 	@echo "installing the service, training and the tools for tests and lint"
-	@$(PIP_INSTALL) -e '.[training,test]'
+	@$(PIP_INSTALL) -e '.[training,test,audit]'
 	@touch $(VENV)/.serving $@

@@ -102,7 +102,7 @@ def compose() -> dict[str, Any]:
     return services
 
 
-@pytest.mark.parametrize("name", ["stride", "train", "train-cpu"])
+@pytest.mark.parametrize("name", ["stride", "train", "train-cpu", "prometheus", "grafana"])
 def test_containers_can_do_little_beyond_their_work(compose: dict[str, Any], name: str) -> None:
     one = compose[name]
     assert one["read_only"] is True
@@ -156,6 +156,8 @@ def test_compose_accepts_its_file(variables: dict[str, str]) -> None:
         "train",
         "--profile",
         "train-cpu",
+        "--profile",
+        "observability",
         "config",
         "--format",
         "json",
@@ -166,13 +168,14 @@ def test_compose_accepts_its_file(variables: dict[str, str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
-    assert set(services) == {"stride", "train", "train-cpu"}
+    assert set(services) == {"stride", "train", "train-cpu", "prometheus", "grafana"}
     assert services["stride"]["ports"][0]["published"] == variables.get("PORT", "8000")
     assert services["stride"]["environment"]["STRIDE_THREADS"] == variables.get("CPUS", "2")
 
 
 def test_make_knows_its_targets() -> None:
-    targets = ["help", "setup", "serve", "train", "test", "test-container", "lint", "format", "clean"]
+    targets = ["help", "setup", "serve", "train", "test", "test-container", "audit", "sbom"]
+    targets += ["lint", "format", "clean"]
     done = make("--dry-run", *targets)
     assert done.returncode == 0, done.stderr
 
