@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -144,6 +145,18 @@ def test_grafana_is_told_where_its_data_and_dashboards_are() -> None:
     assert provider["options"]["path"] == mounted["./deploy/observability/grafana/dashboards"]
     home = compose["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home == f"{provider['options']['path']}/stride.json"
+
+
+@pytest.mark.parametrize(("password", "created"), [("", "no"), ("correct horse", "yes")])
+def test_grafana_has_no_administrator_with_a_known_password(password: str, created: str) -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    *shell, script = compose["grafana"]["entrypoint"]
+    said = 'echo "${GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION:-false}"'
+    script = script.replace("$$", "$").replace("exec /run.sh", said)
+    known = {"PATH": os.environ["PATH"], "GF_SECURITY_ADMIN_PASSWORD": password}
+    done = subprocess.run([*shell, script], env=known, capture_output=True, text=True)
+    assert done.stdout.strip() == {"no": "true", "yes": "false"}[created]
+    assert compose["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
 @pytest.mark.parametrize("name", ["prometheus", "grafana"])
