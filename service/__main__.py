@@ -140,6 +140,7 @@ def run_several(config: uvicorn.Config, settings: Settings) -> int:
     except (ArtefactError, KeysError) as error:
         logging.getLogger("service").error("%s", error)
         return STARTUP_FAILURE
+    mark_process_dead(os.getpid())  # this process serves nothing: its gauges would be among the others'
     sockets = share(config.bind_socket(), config.workers)
     return supervise(lambda own: run(config, settings.drain_s, [own]), sockets, on_end=mark_process_dead)
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import (
@@ -123,7 +124,13 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.reading is not Reading.BODY:
             self.head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade:
+            pass  # there is nothing to upgrade to: the request is answered as any other
+        except HttpParserError:
+            self.refuse(self.refusal or MalformedRequest("this is no HTTP request that can be read"))
         if self.reading is Reading.HEAD and self.head_bytes > self.watch.max_head_bytes:
             self.refuse(self.too_large())
 
@@ -160,9 +167,6 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
         super().on_response_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        self.refuse(self.refusal or MalformedRequest("this is no HTTP request that can be read"))
 
     def refuse_slow_head(self) -> None:
         if self.head_bytes:

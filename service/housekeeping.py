@@ -88,5 +88,5 @@ def measure(
     metrics.set("ready", 0 if phase.draining else 1)
     if STATM.exists():
         resident = int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        metrics.set("process_resident_memory_bytes", resident, str(os.getpid()))
+        metrics.set("process_resident_memory_bytes", resident)
     metrics.flush()

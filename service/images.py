@@ -94,14 +94,17 @@ def check_picture_type(content_type: str | None) -> None:
 
 def refuse(error: Exception, sentence: str, max_pixels: int) -> NoReturn:
     """Decoders throw anything at hostile bytes: it becomes `sentence`, and the reason stays in the log."""
-    if isinstance(error, ServiceError):
-        raise error
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        # Some readers hold frames and tiles to Pillow's own limit, and do not say their size.
-        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        raise TooLarge(f"image is over the limit of {in_words(limit)}") from None
-    logger.debug("%s", sentence, exc_info=error)
-    raise UndecodablePicture(sentence) from None
+    try:
+        if isinstance(error, ServiceError):
+            raise error
+        if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+            # Some readers hold frames and tiles to Pillow's own limit, and do not say their size.
+            limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+            raise TooLarge(f"image is over the limit of {in_words(limit)}") from None
+        logger.debug("%s", sentence, exc_info=error)
+        raise UndecodablePicture(sentence) from None
+    finally:
+        del error  # or error and frame hold each other, and the file, until the garbage is collected
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:

@@ -71,7 +71,8 @@ class Metrics:
                 ("models_refused", "Files of the models folder that cannot be served", (), "livemax"),
                 ("ready", "1 where requests may be sent here", (), "livemin"),
                 ("model_info", "The models served", ("model", "version", "sha256"), "livemax"),
-                ("process_resident_memory_bytes", "Memory of a process", ("pid",), "livemax"),
+                # Of several processes each has its own, labelled `pid`.
+                ("process_resident_memory_bytes", "Memory of a process", (), "liveall"),
             )
         }
 
@@ -146,5 +147,5 @@ class Metrics:
         if prometheus_values.ValueClass.__name__ == "MutexValue":  # one process
             return generate_latest(self.registry)
         together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(together)
         return generate_latest(together)

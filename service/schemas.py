@@ -46,10 +46,16 @@ class BatchPrediction(BaseModel):
 
 
 class Models(BaseModel):
-    """The served models, each with the `model.json` of its artefact."""
+    """The served models, each with the `model.json` of its artefact and the SHA-256 of its file."""
 
     default: Annotated[str, Field(examples=["cifar10-resnet"])]
     models: list[dict[str, Any]]
+    refused: Annotated[
+        dict[str, str],
+        Field(
+            description="files of the models folder that could not be loaded again, and why", examples=[{}]
+        ),
+    ]
 
 
 class LearnedFilters(BaseModel):

@@ -30,6 +30,7 @@ def running(settings: Settings) -> Iterator[httpx.Client]:
         ws="none",
         log_config=None,
         access_log=False,
+        server_header=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

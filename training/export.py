@@ -3,6 +3,7 @@
 The artefact is TorchScript with one extra file, `model.json`. A move to another format is a change here.
 """
 
+import hashlib
 import io
 import json
 import warnings
@@ -19,6 +20,7 @@ from training.files import write_atomically
 from training.networks import Classifier
 
 EXTRA = "model.json"
+MANIFEST = "SHA256SUMS"  # as sha256sum writes it
 TOLERANCE = 1e-4  # of a logit, between the eager network and the file
 
 
@@ -40,8 +42,26 @@ def save_artefact(path: Path, classifier: Classifier, card: dict[str, Any], pict
     check_parity(file, classifier, pictures)
     try:
         write_atomically(path, file.getvalue())
+        note_checksum(path, file.getvalue())
     except OSError as error:
         raise ArtefactError(f"cannot write {path}: {error.strerror}; make room, then --resume") from error
+
+
+def note_checksum(path: Path, content: bytes) -> None:
+    """Write the file's SHA-256 into the folder's manifest, which the service holds every artefact to.
+
+    None is begun where artefacts lie beside that nobody has vouched for: they would not be served any more.
+    """
+    manifest = path.with_name(MANIFEST)
+    try:
+        lines = manifest.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        if any(other != path for other in path.parent.glob("*.pt")):
+            return
+        lines = []
+    others = [line for line in lines if line.split("  ", 1)[-1] != path.name]
+    own = f"{hashlib.sha256(content).hexdigest()}  {path.name}"
+    write_atomically(manifest, "\n".join([*others, own, ""]).encode())
 
 
 def check_parity(file: BinaryIO, classifier: Classifier, pictures: Tensor) -> None:

@@ -11,7 +11,7 @@ from numpy.lib import format as npy_format
 from service.arithmetic.windows import Array
 from service.errors import InvalidRequest, MalformedRequest
 from service.matrices.buffers import Bytes
-from service.matrices.numbers import path_of
+from service.matrices.numbers import brief, path_of
 
 NPY = "application/x-npy"
 
@@ -60,7 +60,9 @@ def _read_header(stream: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
 def _check_kind(shape: tuple[int, ...], dtype: np.dtype[Any], max_cells: int) -> None:
-    size = "×".join(map(str, shape)) or "a single number"
+    size = "×".join(brief(length) for length in shape[:4]) or "a single number"
+    if len(shape) > 4:
+        size += f"×… ({len(shape)} axes)"
     if dtype.kind not in "buif" or dtype.itemsize > 8:
         raise InvalidRequest(
             f"the array holds {dtype.name}; send booleans, integers or floats of at most 64 bits",
@@ -70,7 +72,7 @@ def _check_kind(shape: tuple[int, ...], dtype: np.dtype[Any], max_cells: int) ->
         raise InvalidRequest(f"the array is {size}; send 2 or 3 axes, none empty", field="image")
     if prod(shape) > max_cells:
         raise InvalidRequest(
-            f"the array is {size}, {prod(shape)} cells; the limit is {max_cells}", field="image"
+            f"the array is {size}, {brief(prod(shape))} cells; the limit is {max_cells}", field="image"
         )
 
 

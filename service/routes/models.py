@@ -24,15 +24,22 @@ NamedModel = Annotated[Served, Depends(named_model)]
 
 
 def card_of(served: Served) -> dict[str, Any]:
-    """Give an artefact's `model.json`."""
-    return served.model.card.model_dump(by_alias=True)
+    """Give an artefact's `model.json`, and which file it is."""
+    return served.model.card.model_dump(by_alias=True) | {"sha256": served.model.sha256}
 
 
 @router.get("/models", summary="List the served models")
 async def models(request: Request) -> Models:
-    """Answer each model's `model.json`: labels, input, metrics and how it was trained."""
+    """Answer each model's `model.json`: labels, input, metrics and how it was trained.
+
+    `refused` names files that a reload could not use; what was served before is served on.
+    """
     served: ServedModels = request.app.state.models
-    return Models(default=served.default, models=[card_of(one) for one in served.by_name.values()])
+    return Models(
+        default=served.default,
+        models=[card_of(one) for one in served.by_name.values()],
+        refused=dict(served.refused),
+    )
 
 
 @router.get("/models/{name}", summary="Describe a model", responses=problem_responses(404, 422))

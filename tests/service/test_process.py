@@ -2,15 +2,17 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -33,8 +35,9 @@ def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]
     started = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, "STRIDE_DRAIN_S": "0", **environment},
         stderr=subprocess.PIPE,
+        pipesize=2**20,  # a log that nobody reads yet: a full pipe would stop the service
         text=True,
         start_new_session=True,
     )
@@ -175,6 +178,140 @@ def test_a_process_that_dies_is_replaced_and_the_others_go_on(cat: bytes) -> Non
         _, log = service.communicate(timeout=30)
         assert service.returncode == 0
         assert f"process {before[0]} died with -9" in log
+
+
+def send_until(stop: threading.Event, url: Callable[[], str | None], body: bytes, seen: list[str]) -> None:
+    """Ask one address over and over as a client behind a balancer does: kept connections, one that is ready."""
+    with httpx.Client(timeout=30) as client:
+        while not stop.wait(0.01):  # some of the processor is left to those that start
+            address = url()
+            try:
+                answer = client.post(
+                    f"{address}/predict?top_k=1", content=body, headers={"Content-Type": "image/jpeg"}
+                )
+                seen.append(f"{answer.status_code} {answer.json().get('version', '')}")
+            except httpx.TransportError as error:
+                seen.append(repr(error))
+
+
+def is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_after_sigterm_it_is_not_ready_at_once_and_answers_on(cat: bytes) -> None:
+    port = free_port()
+    with process("-m", "service", "--port", str(port), STRIDE_DRAIN_S="2") as service:
+        wait_until_ready(port)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as kept:
+            kept.get("/health/live")
+            service.send_signal(signal.SIGTERM)
+            sent = time.monotonic()
+            while (answer := httpx.get(f"http://127.0.0.1:{port}/health/ready")).status_code == 200:
+                assert time.monotonic() - sent < 0.5
+            assert answer.status_code == 503
+            assert answer.json()["type"] == "urn:stride:problem:shutting-down"
+            answer = kept.post("/predict", files={"file": cat})
+            assert answer.status_code == 200
+            assert answer.headers["Connection"] == "close", "the next request has to go elsewhere"
+        _, log = service.communicate(timeout=30)
+        assert 2 <= time.monotonic() - sent < 10
+        assert "Traceback" not in log
+
+
+def test_a_rolling_restart_under_load_fails_no_request(cat: bytes) -> None:
+    """Two instances behind clients that look every tenth of a second which of them is ready."""
+    ports = [free_port(), free_port()]
+    command = ("-m", "service", "--port")
+    ready: list[int] = []
+    stop = threading.Event()
+    seen: list[str] = []
+
+    def look() -> None:
+        while not stop.is_set():
+            ready[:] = [port for port in ports if is_ready(port)] or ready
+            time.sleep(0.1)
+
+    def choose() -> str:
+        return f"http://127.0.0.1:{random.choice(list(ready))}"
+
+    with ExitStack() as stack:
+        running = [stack.enter_context(process(*command, str(port), STRIDE_DRAIN_S="1")) for port in ports]
+        for port in ports:
+            wait_until_ready(port)
+        ready.extend(ports)
+        threads = [threading.Thread(target=look)]
+        threads += [threading.Thread(target=send_until, args=(stop, choose, cat, seen)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for place, port in enumerate(ports):
+                count = len(seen)
+                running[place].send_signal(signal.SIGTERM)
+                running[place].communicate(timeout=60)
+                running[place] = stack.enter_context(process(*command, str(port), STRIDE_DRAIN_S="1"))
+                wait_until_ready(port)
+                assert len(seen) > count + 10, "no load meanwhile"
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert Counter(seen).keys() == {"200 1.0.0"}, Counter(seen)
+
+
+@forks
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sighup_swaps_a_model_in_every_process_under_load(tmp_path: Path, workers: str, cat: bytes) -> None:
+    port = free_port()
+    write_artefact(tmp_path / "light.pt", version="1")
+    command = ("-m", "service", "--port", str(port), "--workers", workers)
+    with process(*command, STRIDE_MODELS_DIR=str(tmp_path), STRIDE_DRAIN_S="0") as service:
+        wait_until_ready(port)
+        stop = threading.Event()
+        seen: list[str] = []
+        address = f"http://127.0.0.1:{port}"
+        threads = [
+            threading.Thread(target=send_until, args=(stop, lambda: address, cat, seen)) for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            write_artefact(tmp_path / "new", name="light", version="2").rename(tmp_path / "light.pt")
+            service.send_signal(signal.SIGHUP)
+            until = time.monotonic() + 20
+            while not seen or set(seen[-50:]) != {"200 2"}:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            if workers == "2":  # one that dies is replaced by one with the new model
+                os.kill(children(service.pid)[0], signal.SIGKILL)
+                while len(children(service.pid)) < 2:
+                    time.sleep(0.05)
+                del seen[:]
+                wait_until_ready(port)
+                while len(seen) < 50:
+                    time.sleep(0.05)
+                assert {each for each in seen if each.startswith("200")} == {"200 2"}
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        if workers == "1":
+            assert set(seen) == {"200 1", "200 2"}
+        service.send_signal(signal.SIGTERM)
+        service.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_while_it_loads_ends_it(workers: str) -> None:
+    port = free_port()
+    with process("-m", "service", "--port", str(port), "--workers", workers, STRIDE_DRAIN_S="0") as service:
+        time.sleep(1)
+        service.send_signal(signal.SIGTERM)
+        _, log = service.communicate(timeout=30)
+        assert "Traceback" not in log
+        assert service.returncode in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
 
 
 @forks

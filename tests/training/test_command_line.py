@@ -123,7 +123,11 @@ def test_a_run_is_interrupted_resumed_and_measured_again(pictures: Path, run: Ru
     assert "epoch 1/12" not in out
     assert "epoch 12/12  loss" in out
     assert "wrote models/shapes.pt and models/shapes.md\n" in out
-    assert {path.name for path in (broken / "models").iterdir()} == {"shapes.pt", "shapes.md"}
+    assert {path.name for path in (broken / "models").iterdir()} == {
+        "shapes.pt",
+        "shapes.md",
+        "SHA256SUMS",
+    }
     assert_same_weights(whole, broken / "models/shapes.pt")
     accuracy = f"{load_artefact(whole)[1]['metrics']['accuracy']:.2%}"
     assert accuracy in (broken / "models/shapes.md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def exported(
 @pytest.fixture
 def artefact(exported: Path, tmp_path: Path) -> Path:
     """Give a copy of an exported file, alone in its folder."""
-    assert folder_of(exported) == ["shapes-lenet.pt"]
+    assert folder_of(exported) == ["SHA256SUMS", "shapes-lenet.pt"]
     return Path(shutil.copy(exported, tmp_path))
 
 
@@ -154,7 +155,7 @@ def test_the_file_may_lie_anywhere(tmp_path: Path, classifier: Classifier, data:
     path = tmp_path / "neue Modelle" / name
     save_artefact(path, classifier, {"labels": ["ä"]}, data.test.images)
     assert load_artefact(path)[1] == {"labels": ["ä"]}
-    assert folder_of(path) == [name]
+    assert folder_of(path) == sorted(["SHA256SUMS", name])
 
 
 def drifted_forward(self: Classifier, images: Tensor) -> Tensor:
@@ -189,6 +190,24 @@ def test_a_file_that_differs_from_the_network_never_takes_its_place(
         save_artefact(artefact, kind(build("lenet", 3).network, 32).eval(), card, data.test.images)
     assert artefact.read_bytes() == before
     assert folder_of(artefact) == ["shapes-lenet.pt"]
+
+
+def test_the_manifest_says_what_each_file_has_to_be(
+    tmp_path: Path, classifier: Classifier, card: dict[str, Any], data: Data
+) -> None:
+    for name in ("one", "two", "one"):
+        save_artefact(tmp_path / f"{name}.pt", classifier, card, data.test.images)
+    done = subprocess.run(
+        ["sha256sum", "--check", "SHA256SUMS"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "two.pt: OK\none.pt: OK\n")
+
+
+def test_no_manifest_is_begun_beside_files_that_nobody_vouched_for(
+    artefact: Path, classifier: Classifier, card: dict[str, Any], data: Data
+) -> None:
+    save_artefact(artefact.with_name("new.pt"), classifier, card, data.test.images)
+    assert folder_of(artefact) == ["new.pt", "shapes-lenet.pt"]
 
 
 def test_an_interrupted_export_leaves_what_was_there(
