@@ -75,7 +75,7 @@ async def predict(request: Request) -> Response:
     summary="Classify several pictures",
     response_model=BatchPrediction,
     openapi_extra=MANY_PICTURES,
-    responses=problem_responses(404, 413, 415, 422, 503),
+    responses=problem_responses(400, 404, 413, 415, 422, 503),
 )
 async def predict_batch(request: Request) -> Response:
     """Answer one result a picture in the order sent; an unreadable one has an `error` in its place."""
