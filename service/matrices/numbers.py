@@ -14,6 +14,7 @@ from service.arithmetic.windows import Array
 NUMBERS = {int, float}
 WORDS = {bool: "a boolean", type(None): "null", str: "a string", list: "a list", dict: "an object"}
 
+MOST_SHOWN = 80  # characters
 _brief = Repr()
 _brief.maxother = _brief.maxstring = 60
 _brief.maxlevel, _brief.maxlist, _brief.maxdict = 2, 4, 2
@@ -23,7 +24,8 @@ def brief(value: object) -> str:
     """A value as JSON would show it, short however large it is."""
     if isinstance(value, bool) or value is None:
         return str(value).lower() if value is not None else "null"
-    return _brief.repr(value)
+    text = _brief.repr(value)
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
 
 
 def to_array(value: object, name: str, *, axes: tuple[int, ...] = (2, 3)) -> Array:

@@ -16,7 +16,7 @@ from service.matrices.numbers import brief
 
 Body = TypeVar("Body", bound="MatrixBody")
 # An answer stays short whatever is sent.
-MOST_ERRORS = 6
+MOST_ERRORS = 4
 MOST_NAME = 32  # characters
 
 LayoutField = Annotated[Layout, Field(description="Axes of what has three: `HWC` (channels last) or `CHW`.")]

@@ -1,6 +1,7 @@
 """JSON and .npy that lie, swell or never end."""
 
 import io
+import json
 import pickle
 import struct
 from collections.abc import Callable
@@ -23,6 +24,20 @@ def image(cells: bytes) -> bytes:
     return call(image=b'"image":' + cells)
 
 
+FIELDS = [
+    "image",
+    "filter",
+    "filters",
+    "padding",
+    "padding_mode",
+    "value",
+    "stride",
+    "dilation",
+    "flip",
+    "bias",
+    "activation",
+    "layout",
+]
 LISTS = "lists and objects; the limit is 2,097,152"
 Making = dict[str, tuple[Callable[[], bytes], str]]
 TEXTS: Making = {
@@ -101,6 +116,10 @@ TEXTS: Making = {
             b'{"image":1,"filter":{},"layout":[],"padding":{},"padding_mode":1,"value":"","stride":"",'
             b'"dilation":[],"flip":2,"bias":{},"activation":9}'
         ),
+        "",
+    ),
+    "everything wrong at length": (
+        lambda: json.dumps(dict.fromkeys(FIELDS, [["long" * 99] * 9] * 9)).encode(),
         "",
     ),
     "a list": (lambda: b"[1,2]", ""),

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.errors import ServiceError
+from service.images import decode_image
 from tests.fuzz.corpus import Case, picture_cases
 from tests.fuzz.hostile_forms import ADDRESSES, FORMS
 from tests.fuzz.hostile_matrices import MATRICES
@@ -96,3 +99,19 @@ def test_a_batch_of_hostile_pictures_answers_each_in_its_place(client: httpx.Cli
     assert len(results) == len(files)
     assert results[-1]["predictions"][0]["label"] == "cat"
     assert {result["error"]["status"] for result in results if "error" in result} <= {400, 413, 415}
+
+
+@pytest.mark.parametrize(
+    "body", [make() for name, make, _ in PICTURES if name in {"jpeg 65,500×65,500", "zeros"}]
+)
+def test_a_refused_picture_is_not_kept_until_garbage_is_collected(body: bytes) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(body)
+        with pytest.raises(ServiceError):
+            decode_image(body, max_pixels=1)
+        after = sys.getrefcount(body)
+    finally:
+        gc.enable()
+    assert after == before
