@@ -22,13 +22,9 @@ log = logging.getLogger("service")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CLOSE = (b"connection", b"close")
+SNIFFING = (b"x-content-type-options", b"nosniff")
 # For whatever is not a page: taken for one by mistake, it may do nothing.
 POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
 
 
 @dataclass(slots=True)
@@ -72,11 +68,11 @@ class RequestContext:
                 own = message["headers"]
                 headers = [
                     *own,
-                    *HEADERS,
+                    SNIFFING,
                     (b"x-request-id", request.id.encode()),
                     (b"server-timing", stages.encode()),
                 ]
-                if not any(name == b"content-security-policy" for name, _ in own):
+                if "express" in state or not any(name == POLICY[0] for name, _ in own):
                     headers.append(POLICY)
                 if self.phase.draining:
                     headers.append(CLOSE)

@@ -3,7 +3,8 @@
 import asyncio
 
 PAUSE_S = 0.1
-MOST_PER_SECOND = 1000
+MOST_PER_SECOND = 250
+LONGEST_S = 2.0
 
 
 class Pacer:
@@ -21,6 +22,6 @@ class Pacer:
         """Wait before one refusal is sent."""
         self.held += 1
         try:
-            await asyncio.sleep(PAUSE_S + self.held / MOST_PER_SECOND)
+            await asyncio.sleep(min(LONGEST_S, PAUSE_S + self.held / MOST_PER_SECOND))
         finally:
             self.held -= 1

@@ -160,8 +160,7 @@ def test_every_answer_tells_browsers_what_they_may_not_do(client: httpx.Client) 
     for path in ("/filters", "/nope", "/predict", "/", "/docs", "/web/page.css", "/metrics"):
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
-        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert (path in {"/", "/docs"}) == (headers.get("Referrer-Policy") == "no-referrer")
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert len(headers.get_list("Content-Security-Policy")) == 1
         assert "server" not in headers
