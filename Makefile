@@ -89,5 +89,5 @@ $(VENV)/.serving: pyproject.toml $(VENV)/.torch
 
 $(VENV)/.developing: pyproject.toml $(VENV)/.torch
 	@echo "installing the service, training and the tools for tests and lint"
-	@$(PIP_INSTALL) -e '.[training,test,audit]'
+	@$(PIP_INSTALL) -e '.[training,tracing,test,audit]'
 	@touch $(VENV)/.serving $@

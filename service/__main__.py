@@ -15,7 +15,7 @@ from types import FrameType
 
 import uvicorn
 
-from service.errors import ArtefactError
+from service.errors import StartError
 from service.logs import log_config
 from service.server import Server
 from service.settings import Settings, SettingsError, load_settings
@@ -43,7 +43,8 @@ def main() -> int:
     raise_open_files()
     try:
         settings = load_settings()
-    except SettingsError as error:
+        check_access(settings)
+    except (SettingsError, StartError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     if options.workers > 1 and not settings.threads:  # the processes share the cores
@@ -68,6 +69,15 @@ def main() -> int:
         return run(config, settings.drain_s)
     with metrics_folder():
         return run_several(config, settings)
+
+
+def check_access(settings: Settings) -> None:
+    """Raise StartError for keys or a rate that cannot be read, before anything is loaded."""
+    from service.access import Keys, Quota  # noqa: PLC0415  (after the environment is set)
+
+    Keys(settings.api_keys, settings.api_keys_file)
+    if settings.rate_limit:
+        Quota(settings.rate_limit)
 
 
 def print_key(name: str) -> int:
@@ -129,7 +139,6 @@ def run_several(config: uvicorn.Config, settings: Settings) -> int:
     import torch  # noqa: PLC0415  (after the environment is set)
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
-    from service.access import KeysError  # noqa: PLC0415
     from service.app import create_app, load_warm  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, stop_loading)  # the first process of a container has no default
@@ -137,7 +146,7 @@ def run_several(config: uvicorn.Config, settings: Settings) -> int:
     try:
         models = load_warm(settings)
         config.app, config.factory = create_app(settings, models), False
-    except (ArtefactError, KeysError) as error:
+    except StartError as error:
         logging.getLogger("service").error("%s", error)
         return STARTUP_FAILURE
     mark_process_dead(os.getpid())  # this process serves nothing: its gauges would be among the others'

@@ -15,7 +15,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import RateLimited, ServiceError, Unauthorized
+from service.errors import RateLimited, ServiceError, StartError, Unauthorized
 from service.problems import answer_error
 
 log = logging.getLogger("service")
@@ -25,8 +25,8 @@ HOW = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
 OPEN = re.compile(r"/|/docs|/openapi\.json|/web/.*|(/v2)?/health/(live|ready)")
 
 
-class KeysError(Exception):
-    """Keys that cannot be read: stops the start. The sentence shows nobody's key."""
+class KeysError(StartError):
+    """Keys that cannot be read. The sentence shows nobody's key."""
 
 
 class Keys:
@@ -108,8 +108,11 @@ class Quota:
     """How many requests each caller may make; a window that slides, in this process's memory."""
 
     def __init__(self, rate: str) -> None:
-        self.rate = rate
-        self.item = parse(rate)
+        """Raises StartError where `rate` is none."""
+        try:
+            self.item = parse(rate)
+        except ValueError:
+            raise StartError(f"STRIDE_RATE_LIMIT={rate!r} is no rate; write it as 100/minute") from None
         self.limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def spend(self, caller: str) -> None:

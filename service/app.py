@@ -25,6 +25,7 @@ from service.access import Guard, Keys, Quota
 from service.connections import Connections
 from service.errors import ArtefactError, ServiceError
 from service.housekeeping import kept_house, measure
+from service.memory import Trimmer
 from service.metrics import Metrics
 from service.middleware import Bounds, Buffered, Express, Phase, RequestContext
 from service.model import Model, load_models
@@ -35,6 +36,7 @@ from service.routes import insight, matrices, models, open_inference, operations
 from service.settings import Settings, load_settings
 from service.shelf import Shelf, get_ready
 from service.signals import on_signal
+from service.tracing import Timings, Tracing
 from service.workers import Workers
 
 log = logging.getLogger("service")
@@ -98,6 +100,7 @@ class Parts:
 
     def __init__(self, settings: Settings) -> None:
         self.phase = Phase()
+        self.tracing: Tracing | None = None
         self.pacer = Pacer()
         self.metrics = Metrics()
         self.buffered = Buffered(settings.max_buffered_bytes)
@@ -113,7 +116,10 @@ class Parts:
 
     def note_end(self, scope: Scope, request: RequestState) -> None:
         """Count a request where it ends, and why it was refused where it was."""
-        self.metrics.end_request(route_of(scope), scope["method"], request.status, request.timings)
+        route = route_of(scope)
+        self.metrics.end_request(route, scope["method"], request.status, request.timings)
+        if self.tracing:
+            self.tracing.note(scope, request, route)
         if refusal := scope["state"].get("refusal"):
             self.metrics.count(self.metrics.refusals, refusal)
 
@@ -141,7 +147,13 @@ def layers(settings: Settings, parts: Parts) -> list[Middleware]:
     allowed = {"allow_origins": settings.cors_origins, "allow_methods": ["*"], "allow_headers": ["*"]}
     quota = Quota(settings.rate_limit) if settings.rate_limit else None
     return [
-        Middleware(RequestContext, parts.phase, on_start=parts.metrics.begin_request, on_end=parts.note_end),
+        Middleware(
+            RequestContext,
+            parts.phase,
+            on_start=parts.metrics.begin_request,
+            on_end=parts.note_end,
+            timings=Timings if settings.tracing else dict,
+        ),
         *([Middleware(cors, **allowed)] if settings.cors_origins else []),
         Middleware(
             Bounds,
@@ -174,7 +186,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         await shelf.reload()
     app.state.workers = workers
     app.state.measure = gauges = partial(measure_all, app)
-    async with kept_house(parts.connections.sweep, parts.keys.refresh, shelf.follow, gauges):
+    if settings.tracing:
+        parts.tracing = Tracing()
+    trim = Trimmer().follow
+    async with kept_house(parts.connections.sweep, parts.keys.refresh, shelf.follow, gauges, trim):
         drain = partial(setattr, parts.phase, "draining", True)
         with on_signal("SIGTERM", drain), on_signal("SIGHUP", shelf.want):
             yield {"connections": parts.connections}
@@ -182,6 +197,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     await workers.close()
     await shelf.close()
     gauges()
+    if parts.tracing:
+        await asyncio.to_thread(parts.tracing.close)
 
 
 def load_warm(settings: Settings) -> dict[str, Model]:

@@ -119,5 +119,9 @@ class TookTooLong(ServiceError):
     status, kind, title, retry_after_s = 503, "took-too-long", "Took too long", 5
 
 
-class ArtefactError(Exception):
-    """A model file that cannot be served: stops the start, is never an answer. Names the file."""
+class StartError(Exception):
+    """What stops the start, in one sentence; never an answer."""
+
+
+class ArtefactError(StartError):
+    """A model file that cannot be served. Names the file."""

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ArtefactError, QueueFull, ServiceError, TookTooLong, TooLarge
+from service.errors import QueueFull, ServiceError, StartError, TookTooLong, TooLarge
 from service.logs import log_request
 from service.pacing import Pacer
 from service.problems import answer_error
@@ -43,8 +43,10 @@ class RequestContext:
         phase: Phase,
         on_end: Callable[[Scope, RequestState], None],
         on_start: Callable[[], None],
+        timings: Callable[[], dict[str, float]] = dict,
     ) -> None:
         self.app = app
+        self.timings = timings
         self.phase = phase
         self.on_start = on_start
         self.on_end = on_end
@@ -54,8 +56,7 @@ class RequestContext:
             await self.app(scope, receive, say_why(send) if scope["type"] == "lifespan" else send)
             return
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request = RequestState(choose_id(given))
-        timings = request.timings
+        request = RequestState(choose_id(given), timings := self.timings())
         state = scope.setdefault("state", {})
         state["request"], state["timings"] = request, timings
         started = time.perf_counter()
@@ -217,7 +218,7 @@ def say_why(send: Send) -> Send:
 
     async def send_sentence(message: Message) -> None:
         error = sys.exception()
-        if message["type"] == "lifespan.startup.failed" and isinstance(error, ArtefactError):
+        if message["type"] == "lifespan.startup.failed" and isinstance(error, StartError):
             message["message"] = str(error)
         await send(message)
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service.errors import ServiceError
 
@@ -16,7 +16,7 @@ class RequestState:
     """One request, as its connection, the layers around the application and the log see it."""
 
     id: str
-    timings: dict[str, float] = field(default_factory=dict)  # stage -> milliseconds
+    timings: dict[str, float]  # stage -> milliseconds
     status: int = 0
     task: asyncio.Task[None] | None = None
     is_cut: bool = False

@@ -102,15 +102,24 @@ class Served:
         decoded = [self.decode_small(one) if isinstance(one, bytes) else (one, 0.0) for one in pictures]
         batch_ms = (time.perf_counter() - started) * 1000
         good = [one for one in decoded if isinstance(one, tuple)]
-        rankings: list[Ranking] = []
-        if good:
-            probabilities = self.model.classify([pixels for pixels, _ in good])
-            order = np.argsort(-probabilities, axis=1, kind="stable")
-            falling = np.take_along_axis(probabilities, order, axis=1)
-            rows = zip(order.tolist(), falling.tolist(), good, strict=True)
-            rankings = [Ranking(indices, values, spent, batch_ms) for indices, values, (_, spent) in rows]
-        ranked = iter(rankings)
+        ranked = iter(self.rank(good, batch_ms))
         return [next(ranked) if isinstance(one, tuple) else one for one in decoded]
+
+    def rank(self, pictures: Sequence[tuple[Pixels, float]], batch_ms: float) -> list[Ranking | Exception]:
+        """Run the model; where it fails, on one half after the other, so that the others have their answers."""
+        if not pictures:
+            return []
+        try:
+            probabilities = self.model.classify([pixels for pixels, _ in pictures])
+        except Exception as error:  # the graph is somebody's code: it may raise anything
+            if len(pictures) == 1:
+                return [error]
+            middle = len(pictures) // 2
+            return self.rank(pictures[:middle], batch_ms) + self.rank(pictures[middle:], batch_ms)
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        falling = np.take_along_axis(probabilities, order, axis=1)
+        rows = zip(order.tolist(), falling.tolist(), pictures, strict=True)
+        return [Ranking(indices, values, spent, batch_ms) for indices, values, (_, spent) in rows]
 
     def decode_small(self, data: bytes) -> tuple[Pixels, float] | Exception:
         """Decode within a batch, where an error is that picture's answer and nobody else's."""

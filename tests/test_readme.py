@@ -81,9 +81,9 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     assert set(rows) == {PREFIX + name.upper() for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
         shown = rows[PREFIX + name.upper()].replace("`", "").replace(",", "")
-        default = field.default
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         expected = (
-            "" if default in {None, ()} else f"{default:g}" if isinstance(default, float) else str(default)
+            "" if default in {None, (), ""} else f"{default:g}" if isinstance(default, float) else str(default)
         )
         assert shown == expected, name
 
