@@ -1,17 +1,21 @@
 // Call the service. Every failure becomes an Error whose message is a sentence to show.
 
+import { askForKey, currentKey, keyHeaders } from "./key.js";
+
 const UNREACHABLE = "The service does not answer. Is it still running?";
 
 async function call(path, options = {}) {
+  const key = currentKey();
   let answer;
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(path, { ...options, headers: { ...options.headers, ...keyHeaders() } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error(UNREACHABLE, { cause: error });
   }
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => null);
+  if (answer.status === 401 && (await askForKey(key, sentence(problem?.detail ?? "")))) return call(path, options);
   throw new Error(problem?.detail ? sentence(problem.detail) : `The service answered ${answer.status}.`);
 }
 

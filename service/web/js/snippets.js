@@ -1,14 +1,15 @@
 // The call that was just made, to copy: curl, Python, JavaScript.
 
 import { announce, fill, h } from "./dom.js";
+import { currentKey } from "./key.js";
 
 const WRITE = {
   // In quotes of curl's own, within the shell's: a `;` or a `,` in a name would be curl's otherwise.
-  curl: (url, file) => `curl -F 'file=@"${file.replace(/["\\]/g, "\\$&").replaceAll("'", "'\\''")}"' '${url}'`,
+  curl: (url, file) => `curl${currentKey() ? ' -H "Authorization: Bearer $STRIDE_KEY"' : ""} -F 'file=@"${file.replace(/["\\]/g, "\\$&").replaceAll("'", "'\\''")}"' '${url}'`,
   Python: (url, file) =>
-    ["import httpx", "", `with open(${JSON.stringify(file)}, "rb") as file:`, `    answer = httpx.post(${JSON.stringify(url)}, files={"file": file})`, "answer.raise_for_status()", 'for guess in answer.json()["predictions"]:', '    print(f"{guess[\'probability\']:6.1%}  {guess[\'label\']}")'].join("\n"),
+    [...(currentKey() ? ["import os"] : []), "import httpx", "", `with open(${JSON.stringify(file)}, "rb") as file:`, `    answer = httpx.post(${JSON.stringify(url)}, files={"file": file}${currentKey() ? ", headers={\"X-API-Key\": os.environ[\"STRIDE_KEY\"]}" : ""})`, "answer.raise_for_status()", 'for guess in answer.json()["predictions"]:', '    print(f"{guess[\'probability\']:6.1%}  {guess[\'label\']}")'].join("\n"),
   JavaScript: (url) =>
-    ["// `file` is a File: of an <input type=file>, or dropped", "const body = new FormData();", 'body.append("file", file);', `const answer = await fetch(${JSON.stringify(url)}, { method: "POST", body });`, "if (!answer.ok) throw new Error((await answer.json()).detail);", "const { predictions } = await answer.json();"].join("\n"),
+    ["// `file` is a File: of an <input type=file>, or dropped", "const body = new FormData();", 'body.append("file", file);', `const answer = await fetch(${JSON.stringify(url)}, { method: "POST", body${currentKey() ? ', headers: { "X-API-Key": key }' : ""} });`, "if (!answer.ok) throw new Error((await answer.json()).detail);", "const { predictions } = await answer.json();"].join("\n"),
 };
 
 let chosen = "curl";
