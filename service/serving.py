@@ -106,7 +106,7 @@ class Served:
         return [next(ranked) if isinstance(one, tuple) else one for one in decoded]
 
     def rank(self, pictures: Sequence[tuple[Pixels, float]], batch_ms: float) -> list[Ranking | Exception]:
-        """Run the model; where it fails, on one half after the other, so that the others have their answers."""
+        """Run the model; where it fails, on one half after the other: whoever can be answered is."""
         if not pictures:
             return []
         try:

@@ -1,6 +1,7 @@
 """POST /predict and /predict/batch: pictures in, labelled probabilities out."""
 
 import asyncio
+import logging
 from typing import Annotated, Any
 
 import orjson
@@ -11,11 +12,13 @@ from starlette.responses import Response
 from service.errors import InvalidRequest, QueueFull, ServiceError, ShuttingDown
 from service.images import check_picture_type
 from service.problems import as_problem, problem_responses
+from service.request_state import RequestState
 from service.routes.queries import ONE_PICTURE_BODY, PICTURE, Query, describe_query, read_query
 from service.schemas import BatchPrediction, Prediction
 from service.serving import Ranking, Served
 from service.uploads import Part, many_files, read_form, read_picture
 
+log = logging.getLogger("service")
 Guesses = list[dict[str, Any]]
 
 
@@ -81,7 +84,9 @@ async def predict_batch(request: Request) -> Response:
     """Answer one result a picture in the order sent; an unreadable one has an `error` in its place."""
     served, top_k = choose(request)
     files = many_files(await read_form(request, request.app.state.settings.max_files))
-    results = await classify_all(served, files, top_k, request.state.timings)
+    results = await classify_all(served, files, top_k, request.state.request)
+    if all(one.get("error", {}).get("status") == ServiceError.status for one in results):
+        raise RuntimeError("the model failed on every picture")  # an answer of 200 would hide it
     return answer(served, results=results)
 
 
@@ -107,19 +112,20 @@ def answer(served: Served, **body: Any) -> Response:
 
 
 async def classify_all(
-    served: Served, files: list[Part], top_k: int, timings: dict[str, float]
+    served: Served, files: list[Part], top_k: int, request: RequestState
 ) -> list[dict[str, Any]]:
     """Classify many pictures, only so many at once that one request cannot fill the queue by itself.
 
-    `timings` gets each stage's longest.
+    The request's timings get each stage's longest.
     """
     places = asyncio.Semaphore(served.at_once)
 
     async def classify(file: Part) -> dict[str, Any]:
         own: dict[str, float] = {}
         async with places:
-            result = await classify_one(served, file, top_k, own)
-        timings.update({stage: max(spent, timings.get(stage, 0.0)) for stage, spent in own.items()})
+            result = await classify_one(served, file, top_k, own, request.id)
+        longest = request.timings
+        longest.update({stage: max(spent, longest.get(stage, 0.0)) for stage, spent in own.items()})
         return {"filename": file.filename} | result
 
     tasks = [asyncio.create_task(classify(file)) for file in files]
@@ -130,7 +136,9 @@ async def classify_all(
             task.cancel()
 
 
-async def classify_one(served: Served, file: Part, top_k: int, timings: dict[str, float]) -> dict[str, Any]:
+async def classify_one(
+    served: Served, file: Part, top_k: int, timings: dict[str, float], request_id: str
+) -> dict[str, Any]:
     """Classify one picture of many: its own error is its result, a full server is everybody's."""
     try:
         check_picture_type(file.content_type)
@@ -138,6 +146,9 @@ async def classify_one(served: Served, file: Part, top_k: int, timings: dict[str
     except (QueueFull, ShuttingDown):
         raise
     except ServiceError as error:
+        return {"error": as_problem(error)}
+    except Exception as error:  # the model's own
+        log.exception("internal error", extra={"request_id": request_id})
         return {"error": as_problem(error)}
     return {"predictions": likeliest(ranking, served, top_k)}
 

@@ -10,10 +10,11 @@ import pytest
 import skimage.data
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
 
 from service.serving import SMALL_BYTES, Served
 from tests.answers import assert_problem
-from tests.artefacts import write_artefact
+from tests.artefacts import Brightness, write_artefact
 from tests.conftest import picture_file
 
 Serve = Callable[..., httpx.Client]
@@ -281,3 +282,32 @@ def test_a_small_file_that_takes_long_holds_nobody_up(
     assert send(client, plain).status_code == 200
     assert send(client, large).status_code == 200  # tried within a batch, given to a worker
     assert within == [plain, large]
+
+
+class Touchy(Brightness):
+    """Fails on pictures whose mean is 7."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if bool((images.float().mean((1, 2, 3)) == 7).any()):
+            raise RuntimeError("not this one")
+        return self.layer(images.float() / 127.5 - 1).mean((2, 3))
+
+
+def test_a_picture_that_the_model_fails_on_does_not_fail_its_batch(serve: Serve, tmp_path: Path) -> None:
+    write_artefact(tmp_path / "touchy.pt", Touchy())
+    client = serve(models_dir=tmp_path)
+
+    def labels(*levels: int) -> list[str]:
+        pictures = [picture_file(Image.new("RGB", (4, 4), (level,) * 3), "PNG") for level in levels]
+        answer = client.post("/predict/batch?top_k=1", files=[("files", one) for one in pictures])
+        assert answer.status_code == 200
+        return [
+            one["predictions"][0]["label"] if "predictions" in one else one["error"]["title"]
+            for one in answer.json()["results"]
+        ]
+
+    failed = "Internal error"
+    assert labels(0, 7, 255, 250, 7, 3) == ["dark", failed, "bright", "bright", failed, "dark"]
+    seven = picture_file(Image.new("RGB", (4, 4), (7, 7, 7)), "PNG")
+    assert_problem(client.post("/predict/batch", files={"files": seven}), 500, "internal error")
+    assert labels(0) == ["dark"], "well again"
