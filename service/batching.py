@@ -101,6 +101,8 @@ class Batcher(Generic[Item, Result]):
             with contextlib.suppress(ValueError):  # the thread has taken it already
                 self.waiting.remove(entry)
             raise
+        finally:
+            del entry  # or an exception, its frame and the item would hold each other until collected
 
     def check_room(self) -> None:
         """Raise QueueFull or ShuttingDown where an item would not be taken now."""

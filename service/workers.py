@@ -69,7 +69,10 @@ class Workers:
         # Counted down by the thread's end, not by the caller's: one who went away leaves his work running.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self.done))
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del future  # or an exception, its frame and the body would hold each other until collected
 
     @property
     def again_s(self) -> int:

@@ -39,7 +39,7 @@ def describe_request() -> Schema:
             header(
                 LENGTH_HEADER, "integer", "bytes of the JSON where binary tensors follow; 0: a tensor alone"
             ),
-            header("Content-Encoding", "string", "of the whole body", enum=ENCODINGS),
+            header("Content-Encoding", "string", "of the whole body", enum=[*ENCODINGS, ""]),
         ],
         "requestBody": {
             "required": True,

@@ -2,14 +2,15 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from service.batching import Batcher
-from service.errors import QueueFull, ShuttingDown
+from service.batching import Answer, Batcher
+from service.errors import QueueFull, ShuttingDown, WaitedTooLong
 
 
 class Doubler:
@@ -181,5 +182,55 @@ def test_a_caller_who_went_away_a_moment_ago_is_not_computed_either() -> None:
         assert [answer.result for answer in await asyncio.gather(tasks[0], tasks[2])] == [0, 2]
         with pytest.raises(asyncio.CancelledError):
             await tasks[1]
+
+    asyncio.run(story())
+
+
+def test_an_item_whose_turn_comes_too_late_is_not_computed() -> None:
+    seen: list[int] = []
+
+    def slow(items: Sequence[int]) -> list[int]:
+        seen.extend(items)
+        time.sleep(0.2)
+        return list(items)
+
+    async def story() -> None:
+        queue: Batcher[int, int] = Batcher(slow, batch_size=1, queue_length=9, max_wait_s=0.1)
+        queue.start()
+        tasks = [asyncio.create_task(queue.submit(number)) for number in range(3)]
+        first, *late = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(first, Answer)
+        for error in late:
+            assert isinstance(error, WaitedTooLong)
+            assert "the limit is 0.1 s" in error.detail
+            assert error.retry_after is not None
+        assert seen == [0]
+        assert (await queue.submit(7)).result == 7, "it goes on"
+        await queue.close()
+
+    asyncio.run(story())
+
+
+def test_retry_after_is_how_long_the_queue_takes() -> None:
+    def slow(items: Sequence[int]) -> list[int]:
+        time.sleep(0.3 * len(items))
+        return list(items)
+
+    async def story() -> None:
+        queue: Batcher[int, int] = Batcher(slow, batch_size=4, queue_length=8)
+        queue.start()
+        for _ in range(6):  # the pace is a mean that follows
+            await queue.submit(0)
+        tasks = [asyncio.create_task(queue.submit(number)) for number in range(9)]
+        await asyncio.sleep(0.05)
+        tasks += [asyncio.create_task(queue.submit(9)) for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as error:
+            queue.check_room()
+        assert error.value.retry_after in {2, 3}, "8 items of 0.3 s"
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await queue.close()
 
     asyncio.run(story())

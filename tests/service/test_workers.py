@@ -1,13 +1,16 @@
 """Blocking work: off the event loop, bounded, finished before the end."""
 
 import asyncio
+import gc
 import os
 import sys
 import threading
+import time
+import weakref
 
 import pytest
 
-from service.errors import QueueFull, ShuttingDown
+from service.errors import QueueFull, ShuttingDown, WaitedTooLong
 from service.workers import NICENESS, Workers
 
 
@@ -71,6 +74,49 @@ def test_large_work_stands_back_and_other_work_does_not() -> None:
         assert await workers.run(niceness) == own
         assert await workers.run_large(niceness) == min(own + NICENESS, 19)
         assert niceness() == own
+        await workers.close()
+
+    asyncio.run(story())
+
+
+def test_what_a_failed_call_was_given_is_let_go_at_once() -> None:
+    class Body:
+        pass
+
+    def fail(_: Body) -> None:
+        raise ValueError
+
+    async def story() -> "weakref.ref[Body]":
+        workers = Workers(threads=1, queue_length=1)
+        body = Body()
+        kept = weakref.ref(body)
+        with pytest.raises(ValueError):  # noqa: PT011  (any will do)
+            await workers.run(fail, body)
+        del body
+        await workers.close()
+        return kept
+
+    gc.disable()
+    try:
+        assert asyncio.run(story())() is None
+    finally:
+        gc.enable()
+
+
+def test_a_call_whose_turn_comes_too_late_is_not_begun_and_says_when_to_come_again() -> None:
+    async def story() -> None:
+        workers = Workers(threads=1, queue_length=5, max_wait_s=0.05)
+        begun = []
+        slow = asyncio.create_task(workers.run(time.sleep, 0.2))
+        late = asyncio.create_task(workers.run(begun.append, 1))
+        await slow
+        with pytest.raises(
+            WaitedTooLong, match=r"waited 0\.\d s for a thread; the limit is 0\.05 s"
+        ) as error:
+            await late
+        assert error.value.retry_after is not None
+        assert 1 <= error.value.retry_after <= 60
+        assert not begun
         await workers.close()
 
     asyncio.run(story())
