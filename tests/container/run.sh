@@ -66,6 +66,12 @@ answer=$(curl -sS --max-time 30 --json "{\"image\":$edge,\"filter\":[[1,0,-1],[1
 found='[0,30,30,0]'
 check "it finds the edge of the 6×6 example" has "${answer//.0/}" "\"output\":[$found,$found,$found,$found]"
 
+answer=$(curl -sS --max-time 30 "$url/metrics")
+check "it counts what it answers" has "$answer" 'stride_requests_total{method="POST",route="/predict",status="200"} 1.0'
+check "it knows which models it serves" has "$(curl -sS --max-time 30 "$url/models")" '"sha256":"'
+answer=$(curl -sS --max-time 30 -o /dev/null -w '%{http_code}' -H "X-Long: $(printf '%40000s' | tr ' ' a)" "$url/filters")
+check "it refuses a head that is too large" same "$answer" 431
+
 check "it runs as an ordinary user" same "$(inside python -c 'import os; print(os.getuid() != 0, os.getgid() != 0)')" "True True"
 check "it has no capabilities" has "$(inside cat /proc/self/status)" $'CapBnd:\t0000000000000000'
 check "it gains no privileges" has "$(inside cat /proc/1/status)" $'NoNewPrivs:\t1'

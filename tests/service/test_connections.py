@@ -1,4 +1,4 @@
-"""Connections by themselves: slow, endless, idle, too many, gone; by sockets, as the worst clients write them."""
+"""Connections by themselves: slow, endless, idle, too many, gone; sockets, as the worst clients write them."""
 
 import contextlib
 import json

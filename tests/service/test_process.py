@@ -181,7 +181,7 @@ def test_a_process_that_dies_is_replaced_and_the_others_go_on(cat: bytes) -> Non
 
 
 def send_until(stop: threading.Event, url: Callable[[], str | None], body: bytes, seen: list[str]) -> None:
-    """Ask one address over and over as a client behind a balancer does: kept connections, one that is ready."""
+    """Ask over and over as a client behind a balancer does: on kept connections, of one that is ready."""
     with httpx.Client(timeout=30) as client:
         while not stop.wait(0.01):  # some of the processor is left to those that start
             address = url()
