@@ -17,6 +17,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+RELOADS = ("swapped", "unchanged", "refused")
+CLOSED = ("slow-head", "evicted", "lingering")
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -57,6 +59,9 @@ class Metrics:
         self.predictions = self.counter("predictions", "Pictures by likeliest class", ["model", "label"])
         self.reloads = self.counter("reloads", "Reloads of the models folder", ["result"])
         self.closed = self.counter("connections_closed", "Connections cut off", ["reason"])
+        for counter, known in ((self.reloads, RELOADS), (self.closed, CLOSED)):
+            for label in known:  # from 0 on: the first of a kind is a rise, too
+                counter.labels(label)
         self.seconds = self.histogram("request_seconds", "Whole requests", "route", SECONDS)
         self.stages = self.histogram("stage_seconds", "Decoding, waiting, inference", "stage", SECONDS)
         self.batch_sizes = self.histogram("batch_size", "Pictures a batch", "model", SIZES)

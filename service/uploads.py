@@ -19,6 +19,8 @@ from service.images import check_picture_type
 MULTIPART = "multipart/form-data"
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 2**20  # of one text field
+MAX_HEADERS = 8  # of one part; clients write two
+MAX_HEADER_BYTES = 4096
 
 BOUNDARY = re.compile(r'multipart/form-data; *boundary=("?)([A-Za-z0-9_+.-]{1,70})\1', re.IGNORECASE)
 # No quoted character, no parameter or header beside these: the parser is there for those.
@@ -167,12 +169,19 @@ def parse_parts(body: bytes, content_type: str, max_files: int) -> list[Part]:
                 "on_part_end": reader.end_part,
                 "on_end": reader.end,
             },
+            max_header_count=MAX_HEADERS,
+            max_header_size=MAX_HEADER_BYTES,
         )
         parser.write(body)
         parser.finalize()
         if not reader.complete:
             raise FormParserError
-    except FormParserError:
+    except FormParserError as error:
+        if "header" in str(error) and "exceeded" in str(error):
+            raise TooLarge(
+                f"part {len(reader.parts) + 1} of the form has more headers or longer ones than the limit:"
+                f" {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes"
+            ) from None
         raise MalformedRequest(
             "the form cannot be read: it is not multipart/form-data, or cut short"
         ) from None
