@@ -25,7 +25,6 @@ from service.access import Guard, Keys, Quota
 from service.connections import Connections
 from service.errors import ArtefactError, ServiceError
 from service.housekeeping import kept_house, measure
-from service.memory import Trimmer
 from service.metrics import Metrics
 from service.middleware import Bounds, Buffered, Express, Phase, RequestContext
 from service.model import Model, load_models
@@ -188,8 +187,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     app.state.measure = gauges = partial(measure_all, app)
     if settings.tracing:
         parts.tracing = Tracing()
-    trim = Trimmer().follow
-    async with kept_house(parts.connections.sweep, parts.keys.refresh, shelf.follow, gauges, trim):
+    async with kept_house(parts.connections.sweep, parts.keys.refresh, shelf.follow, gauges):
         drain = partial(setattr, parts.phase, "draining", True)
         with on_signal("SIGTERM", drain), on_signal("SIGHUP", shelf.want):
             yield {"connections": parts.connections}

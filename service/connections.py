@@ -28,6 +28,7 @@ from service.request_state import RequestState, choose_id
 
 log = logging.getLogger("service")
 LINGER_S = 5.0  # how long the rest of a body is taken after an early answer, or the client might miss that
+SLOWEST_READER = 4096  # bytes a second of an answer, over as long as a body may take: less is cut off
 EVICTED_AT_ONCE = 64  # looking for the idle ones costs as much as there are connections
 
 
@@ -50,6 +51,7 @@ class Connections:
         self.head_timeout_s = head_timeout_s
         self.body_timeout_s = body_timeout_s
         self.open: set[Connection] = set()
+        self.closing: set[Connection] = set()  # closed here, and perhaps not yet read to the end there
         self.on_close: Callable[[str], None] = lambda reason: None
         self.on_refusal: Callable[[ServiceError], None] = lambda error: None
 
@@ -68,13 +70,22 @@ class Connections:
             )
 
     def close(self, connection: "Connection", reason: str) -> None:
-        self.open.discard(connection)
         self.on_close(reason)
+        self.let_go(connection)
+
+    def let_go(self, connection: "Connection") -> None:
+        """Close once all is sent, which its client may delay."""
+        self.open.discard(connection)
+        self.closing.add(connection)
         connection.transport.close()
 
     def sweep(self) -> None:
         """Cut off whoever takes too long; to be called once a second."""
         now = time.monotonic()
+        for one in [*self.open, *self.closing]:
+            if one.is_stalled(now, self.body_timeout_s):
+                self.on_close("slow-reader")
+                one.transport.abort()
         for one in list(self.open):
             spent_s = now - one.since
             if one.reading is Reading.HEAD and not one.is_answering and spent_s > self.head_timeout_s:
@@ -96,6 +107,7 @@ class Connection(HttpToolsProtocol):
         self.head_bytes = 0
         self.refusal: ServiceError | None = None
         self.answering: RequestResponseCycle | None = None
+        self.unsent = (0.0, 0.0, 0)  # `since`, a time, and how much of an answer was not taken then
         self.watch: Connections = self.app_state["connections"]
         self.watch.add(self)
 
@@ -108,8 +120,26 @@ class Connection(HttpToolsProtocol):
         """Whether nobody would miss it: no request has come in whole, or all are answered."""
         return not self.is_answering
 
+    def is_stalled(self, now: float, limit_s: float) -> bool:
+        """Whether the client has taken next to nothing of an answer for `limit_s`.
+
+        uvicorn writes an answer whole and waits for ever until it is taken, megabytes of it in memory.
+        """
+        size = self.transport.get_write_buffer_size()
+        since, at, before = self.unsent
+        spent_s = now - at
+        if (
+            size == 0
+            or since != self.since
+            or (spent_s > limit_s and before - size > SLOWEST_READER * spent_s)
+        ):
+            self.unsent = self.since, now, size
+            return False
+        return spent_s > limit_s
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.open.discard(self)
+        self.watch.closing.discard(self)
         super().connection_lost(exc)
         self.cut(None)
 
@@ -173,12 +203,10 @@ class Connection(HttpToolsProtocol):
             limit = f"{self.watch.head_timeout_s:g} s, the limit"
             self.refuse(HeadTooSlow(f"the request's head did not arrive in {limit}"))
         else:  # nothing was asked
-            self.watch.open.discard(self)
-            self.transport.close()
+            self.watch.let_go(self)
 
     def refuse(self, error: ServiceError) -> None:
         """Answer what never became a request, and close."""
-        self.watch.open.discard(self)
         if self.transport.is_closing():
             return
         self.watch.on_refusal(error)
@@ -188,4 +216,4 @@ class Connection(HttpToolsProtocol):
             head = b"".join(b"%s: %s\r\n" % pair for pair in headers)
             status = STATUS_LINE[response.status_code]
             self.transport.write(status + head + b"connection: close\r\n\r\n" + bytes(response.body))
-        self.transport.close()
+        self.watch.let_go(self)

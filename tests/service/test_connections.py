@@ -1,4 +1,4 @@
-"""Connections by themselves: slow, endless, idle, too many, gone; sockets, as the worst clients write them."""
+"""Connections by themselves: slow, endless, idle, too many, gone; by sockets, as the worst clients do it."""
 
 import contextlib
 import json
@@ -16,6 +16,9 @@ from tests.answers import assert_problem
 
 Serve = Callable[..., httpx.Client]
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+MATRIX = json.dumps({"image": [[1.5] * 1500] * 1500, "filter": "identity"}).encode()
+MEGABYTES = b"POST /convolve HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+MEGABYTES += b"Content-Length: %d\r\n\r\n" % len(MATRIX) + MATRIX
 
 
 @contextmanager
@@ -155,6 +158,33 @@ def test_the_line_is_cut_where_a_body_goes_on_after_its_early_answer(
                 one.sendall(b"x" * 100)
                 time.sleep(0.05)
         assert time.monotonic() - started < 5
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off(serve: Serve) -> None:
+    client = serve(body_timeout_s=1)
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.connect((client.base_url.host, client.base_url.port))
+        one.sendall(MEGABYTES)
+        wait_for(client, lambda text: 'stride_connections_closed_total{reason="slow-reader"} 1.0' in text)
+        one.settimeout(20)
+        assert len(until_closed(one)) < 8_000_000, "9 MB were asked for"
+    wait_for(client, lambda text: "stride_connections 1.0" in text)
+
+
+def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(serve: Serve) -> None:
+    client = serve(body_timeout_s=1)
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.settimeout(20)
+        one.connect((client.base_url.host, client.base_url.port))
+        one.sendall(MEGABYTES)
+        answer, began = b"", time.monotonic()
+        while piece := one.recv(65536):
+            answer += piece
+            if time.monotonic() - began < 3:  # longer than the limit
+                time.sleep(0.02)
+    assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["output"]) == 1498
 
 
 def test_a_whole_body_after_an_early_answer_leaves_the_connection_usable(serve: Serve) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -63,7 +64,9 @@ def test_predictions_and_stages_are_seen(serve: Serve, cat: bytes) -> None:
     model, label = answer["model"], answer["predictions"][0]["label"]
     assert value(found, "stride_predictions_total", model=model, label=label) == 3
     assert value(found, "stride_confidence_count", model=model) == 3
-    assert value(found, "stride_confidence_sum", model=model) == 3 * answer["predictions"][0]["probability"]
+    expected = 3 * answer["predictions"][0]["probability"]
+    # Not to the last digit: in a batch of two, bfloat16 rounds elsewhere.
+    assert value(found, "stride_confidence_sum", model=model) == pytest.approx(expected, abs=0.05)
     assert value(found, "stride_batch_size_sum", model=model) == 3
     assert value(found, "stride_stage_seconds_count", stage="infer") == 2
     assert value(found, "stride_ready") == 1
