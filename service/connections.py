@@ -6,8 +6,10 @@ for a request that is in time.
 """
 
 import asyncio
+import contextlib
 import enum
 import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -25,6 +27,14 @@ from service.errors import (
 )
 from service.problems import problem_response
 from service.request_state import RequestState, choose_id
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    SENDING: int | None = termios.TIOCOUTQ
+else:
+    SENDING = None
 
 log = logging.getLogger("service")
 LINGER_S = 5.0  # how long the rest of a body is taken after an early answer, or the client might miss that
@@ -125,7 +135,7 @@ class Connection(HttpToolsProtocol):
 
         uvicorn writes an answer whole and waits for ever until it is taken, megabytes of it in memory.
         """
-        size = self.transport.get_write_buffer_size()
+        size = untaken_bytes(self.transport)
         since, at, before = self.unsent
         spent_s = now - at
         if (
@@ -217,3 +227,15 @@ class Connection(HttpToolsProtocol):
             status = STATUS_LINE[response.status_code]
             self.transport.write(status + head + b"connection: close\r\n\r\n" + bytes(response.body))
         self.watch.let_go(self)
+
+
+def untaken_bytes(transport: asyncio.Transport) -> int:
+    """Say how much of what was sent its client has not taken; 0 once all is the system's to deliver."""
+    size = transport.get_write_buffer_size()
+    if size and SENDING is not None:
+        # The system's own megabytes go first: of a slow client's progress nothing else is seen for long.
+        answer = bytearray(4)
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(transport.get_extra_info("socket").fileno(), SENDING, answer)
+        size += int.from_bytes(answer, sys.byteorder)
+    return size
