@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -40,6 +41,7 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens: it asks for a reload
+    fill_standard_files()
     raise_open_files()
     try:
         settings = load_settings()
@@ -90,6 +92,17 @@ def print_key(name: str) -> int:
         return 2
     sys.stdout.write(f"key, for the caller:  {key}\nfor STRIDE_API_KEYS: {entry}\n")
     return 0
+
+
+def fill_standard_files() -> None:
+    """Open what was closed of the standard files: a connection would get the log's number, and its lines."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def raise_open_files() -> None:
@@ -150,8 +163,14 @@ def run_several(config: uvicorn.Config, settings: Settings) -> int:
         logging.getLogger("service").error("%s", error)
         return STARTUP_FAILURE
     mark_process_dead(os.getpid())  # this process serves nothing: its gauges would be among the others'
+
+    def serve(own: socket.socket) -> int:
+        with contextlib.suppress(OSError):  # somebody may have cleared it away, with others' temporary files
+            Path(os.environ[SHARED_METRICS]).mkdir(parents=True, exist_ok=True)
+        return run(config, settings.drain_s, [own])
+
     sockets = share(config.bind_socket(), config.workers)
-    return supervise(lambda own: run(config, settings.drain_s, [own]), sockets, on_end=mark_process_dead)
+    return supervise(serve, sockets, on_end=mark_process_dead)
 
 
 def stop_loading(number: int, _: FrameType | None) -> None:

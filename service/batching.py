@@ -183,7 +183,6 @@ class Batcher(Generic[Item, Result]):
         self, batch: Batch[Item, Result], results: Sequence[Result | Exception], started: float, ended: float
     ) -> None:
         """Hand results to their callers, on the event loop; some may have gone away."""
-        self.on_batch(results)
         for entry, result in zip(batch, results, strict=True):
             if entry.future.done():
                 continue
@@ -192,6 +191,7 @@ class Batcher(Generic[Item, Result]):
             else:
                 queue_ms, infer_ms = (started - entry.since) * 1000, (ended - started) * 1000
                 entry.future.set_result(Answer(result, queue_ms, infer_ms))
+        self.on_batch(results)  # last: where noting fails, everybody has an answer
 
     async def close(self) -> None:
         """Refuse new items, answer those that wait, end the thread."""

@@ -234,3 +234,19 @@ def test_retry_after_is_how_long_the_queue_takes() -> None:
         await queue.close()
 
     asyncio.run(story())
+
+
+def test_callers_have_their_answers_where_noting_a_batch_fails(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        def fail(_: object) -> None:
+            raise OSError("the metrics' folder is gone")
+
+        double = Doubler()
+        double.gate.set()
+        queue = batcher(double)
+        queue.on_batch = fail
+        assert [(await queue.submit(item)).result for item in (1, 2)] == [2, 4]
+        await queue.close()
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+    assert "the metrics' folder is gone" in caplog.text

@@ -85,12 +85,12 @@ def test_refusals_are_counted_by_reason(serve: Serve, cat: bytes) -> None:
 def test_sums_come_out_as_observations_would() -> None:
     registry = CollectorRegistry()
     one, many = (Histogram(name, name, registry=registry, buckets=SECONDS) for name in ("one", "many"))
-    tally = Tally(many, SECONDS)
+    tally = Tally(SECONDS)
     for number in (0.0, 0.001, 0.0011, 0.5, 29.9, 30.0, 31.0, 1e9):
         one.observe(number)
         tally.observe(number)
-    tally.flush()
-    tally.flush()
+    tally.flush(many)
+    tally.flush(many)
 
     def samples(histogram: Histogram) -> list[tuple[str, object, float]]:
         (family,) = histogram.collect()
