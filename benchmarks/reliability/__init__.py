@@ -1,1 +1,1 @@
-"""What the service withstands: overload, a long soak, faults. Commands: `python -m benchmarks.reliability`."""
+"""What the service withstands: overload, a long soak, faults. See `python -m benchmarks.reliability`."""

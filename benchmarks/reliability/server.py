@@ -13,7 +13,7 @@ from benchmarks.serving.process import Server, free_ports, running
 
 @contextlib.contextmanager
 def serving(workers: int = 2, **settings: str) -> Iterator[Server]:
-    """Serve the committed models until the block ends, ready when it begins: `serving(STRIDE_DRAIN_S="0")`."""
+    """Serve the committed models until the block ends, ready when it begins; settings by their names."""
     port = free_ports(1)[0]
     environment = {
         "STRIDE_MODELS_DIR": str(REPOSITORY / "models"),
@@ -31,9 +31,11 @@ def serving(workers: int = 2, **settings: str) -> Iterator[Server]:
 
 def is_ready(port: int) -> bool:
     """Ask whether requests may be sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         connection.request("GET", "/health/ready")
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
