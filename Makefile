@@ -2,6 +2,7 @@
 
 VENV ?= .venv
 PORT ?= 8000
+TRIALS ?= soak races faults overload
 WORKERS ?= 1
 # Not taken from the environment: some shells export HOST as the machine's name.
 HOST = 127.0.0.1
@@ -16,7 +17,7 @@ PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve train test browser test-container bench audit sbom lint format clean
+.PHONY: help setup serve train test browser test-container bench soak audit sbom lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -45,6 +46,9 @@ test-container: ## build the image, run it with compose and use it; skipped with
 
 bench: $(VENV)/.developing ## compare with other servers under load (needs wrk); ARGS='--only ours,tutorial --quick'
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+soak: $(VENV)/.developing ## a long soak, races, faults, overload (needs wrk), 20 minutes; TRIALS='soak races'
+	@set -e; for trial in $(TRIALS); do echo "$$trial:"; $(BIN)/python -W ignore -m benchmarks.reliability $$trial; done
 
 audit: $(VENV)/.developing ## look the service's dependencies up among known vulnerabilities
 	@$(BIN)/python deploy/audit.py
