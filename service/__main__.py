@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import ctypes
 import logging
 import math
 import os
@@ -23,6 +24,8 @@ from service.settings import Settings, SettingsError, load_settings
 from service.supervisor import STARTUP_FAILURE, share, supervise
 
 DRAIN_MARGIN_S = 2  # beyond the time a request may take, for requests in flight at SIGTERM
+M_ARENA_MAX = -8  # of malloc.h
+HEAPS = 2
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -43,6 +46,7 @@ def main() -> int:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens: it asks for a reload
     fill_standard_files()
     raise_open_files()
+    share_heaps()
     try:
         settings = load_settings()
         check_access(settings)
@@ -112,6 +116,17 @@ def raise_open_files() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def share_heaps() -> None:
+    """Have glibc share a few heaps among all threads: of one each, every one grows to its own highest need.
+
+    In a soak of 100,000 mixed requests that made 2.6 % (docs/reliability.md). MALLOC_ARENA_MAX wins.
+    """
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
+        if mallopt is not None:
+            mallopt(M_ARENA_MAX, HEAPS)
 
 
 @contextlib.contextmanager
