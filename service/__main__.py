@@ -66,7 +66,7 @@ def main() -> int:
         ws="none",
         log_config=log_config(settings.log_format),
         access_log=False,
-        proxy_headers=False,  # nobody here asks where a request came from
+        proxy_headers=False,  # anybody could name another address than their own
         server_header=False,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=math.ceil(settings.timeout_s) + DRAIN_MARGIN_S,
@@ -167,13 +167,13 @@ def run_several(config: uvicorn.Config, settings: Settings) -> int:
     import torch  # noqa: PLC0415  (after the environment is set)
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
-    from service.app import create_app, load_warm  # noqa: PLC0415
+    from service.app import create_app  # noqa: PLC0415
+    from service.shelf import load_warm  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, stop_loading)  # the first process of a container has no default
     torch.set_num_threads(1)  # threads of its own do not survive a fork; each process starts those it wants
     try:
-        models = load_warm(settings)
-        config.app, config.factory = create_app(settings, models), False
+        config.app, config.factory = create_app(settings, load_warm(settings)), False
     except StartError as error:
         logging.getLogger("service").error("%s", error)
         return STARTUP_FAILURE

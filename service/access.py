@@ -16,7 +16,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import RateLimited, ServiceError, StartError, Unauthorized
-from service.problems import answer_error
+from service.problems import answer_error, own_path
 
 log = logging.getLogger("service")
 ENTRY = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-f]{64})")
@@ -135,7 +135,7 @@ class Guard:
         self.quota = quota
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not OPEN.fullmatch(scope["path"]):
+        if scope["type"] == "http" and not OPEN.fullmatch(own_path(scope)):
             try:
                 self.admit(scope)
             except ServiceError as error:

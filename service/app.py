@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,13 +27,12 @@ from service.errors import ArtefactError, ServiceError
 from service.housekeeping import kept_house, measure
 from service.metrics import Metrics
 from service.middleware import Bounds, Buffered, Express, Phase, RequestContext
-from service.model import Model, load_models
 from service.pacing import Pacer
 from service.reloading import fingerprint
 from service.request_state import RequestState
 from service.routes import insight, matrices, models, open_inference, operations, prediction
 from service.settings import Settings, load_settings
-from service.shelf import Shelf, get_ready
+from service.shelf import Shelf, Stock, load_warm
 from service.signals import on_signal
 from service.tracing import Timings, Tracing
 from service.workers import Workers
@@ -43,10 +42,10 @@ WEB = Path(__file__).parent / "web"
 SHIPPED = "cifar10-resnet"  # the default model, where it is and nothing else is said
 
 
-def create_app(settings: Settings | None = None, loaded: Mapping[str, Model] | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, stock: Stock | None = None) -> FastAPI:
     """Build the application from settings (default: the STRIDE_* environment). Opens nothing yet.
 
-    The models `loaded` are served where they are given, warm; else those of the settings' folder.
+    The models in `stock` are served where it is given; else those of the settings' folder.
     """
     settings = settings or load_settings()
     parts = Parts(settings)
@@ -67,8 +66,7 @@ def create_app(settings: Settings | None = None, loaded: Mapping[str, Model] | N
         },
     )
     app.state.settings = settings
-    app.state.loaded = loaded
-    app.state.folder = fingerprint(settings.models_dir)
+    app.state.stock = stock
     app.state.parts = parts
     for part in (prediction, insight, matrices, models, open_inference, operations):
         app.include_router(part.router)
@@ -159,9 +157,10 @@ def layers(settings: Settings, parts: Parts) -> list[Middleware]:
             max_body_bytes=settings.max_body_bytes,
             buffered=parts.buffered,
             timeout_s=settings.timeout_s,
+            pacer=parts.pacer,
         ),
         *([Middleware(Guard, parts.keys, quota)] if parts.keys.are_needed or quota else []),
-        Middleware(Express, endpoints={("POST", "/predict"): prediction.predict}, pacer=parts.pacer),
+        Middleware(Express, endpoints={("POST", "/predict"): prediction.predict}),
     ]
 
 
@@ -173,15 +172,18 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     # Pillow warns of odd metadata in pictures that it reads all the same: nobody here can mend them.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     torch.set_num_threads(settings.thread_count)
-    loaded = app.state.loaded or await asyncio.to_thread(load_warm, settings)
+    stock: Stock = app.state.stock or await asyncio.to_thread(load_warm, settings)
+    loaded = stock.models
     default = settings.default_model or (SHIPPED if SHIPPED in loaded else next(iter(loaded)))
     if default not in loaded:
         raise ArtefactError(f"STRIDE_DEFAULT_MODEL={default}: served are {', '.join(loaded)}")
     workers = Workers(settings.thread_count, settings.queue_length, settings.queue_timeout_s)
     shelf = Shelf(settings, workers, parts.metrics, default, partial(setattr, app.state, "models"))
-    shelf.put(loaded, {})
-    if app.state.loaded and fingerprint(settings.models_dir) != app.state.folder:
+    shelf.put(shelf.build(loaded), {})
+    shelf.watch.read = stock.seen
+    if app.state.stock and fingerprint(settings.models_dir) != stock.seen:
         # A process in the place of one that died, forked from what was loaded at the start.
+        shelf.watch.has_begun()
         await shelf.reload()
     app.state.workers = workers
     app.state.measure = gauges = partial(measure_all, app)
@@ -197,14 +199,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     gauges()
     if parts.tracing:
         await asyncio.to_thread(parts.tracing.close)
-
-
-def load_warm(settings: Settings) -> dict[str, Model]:
-    """Load every model of the folder, make it quick, and run it until it is at its speed."""
-    loaded = load_models(settings.models_dir)
-    for model in loaded.values():
-        get_ready(model, settings)
-    return loaded
 
 
 def measure_all(app: FastAPI) -> None:

@@ -11,6 +11,7 @@ import enum
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ from service.errors import (
     ServiceError,
     TooManyConnections,
 )
+from service.middleware import POLICY, SNIFFING
 from service.problems import problem_response
 from service.request_state import RequestState, choose_id
 
@@ -39,6 +41,7 @@ else:
 log = logging.getLogger("service")
 LINGER_S = 5.0  # how long the rest of a body is taken after an early answer, or the client might miss that
 SLOWEST_READER = 4096  # bytes a second of an answer, over as long as a body may take: less is cut off
+NOWHERE = cast(list[tuple[bytes, bytes]], deque(maxlen=0))
 EVICTED_AT_ONCE = 64  # looking for the idle ones costs as much as there are connections
 
 
@@ -115,6 +118,7 @@ class Connection(HttpToolsProtocol):
         self.reading = Reading.HEAD
         self.since = time.monotonic()
         self.head_bytes = 0
+        self.other_bytes = 0  # of a body, since the last that was its content: sizes of chunks, trailers
         self.refusal: ServiceError | None = None
         self.answering: RequestResponseCycle | None = None
         self.unsent = (0.0, 0.0, 0)  # `since`, a time, and how much of an answer was not taken then
@@ -162,7 +166,9 @@ class Connection(HttpToolsProtocol):
             state.cut(error)
 
     def data_received(self, data: bytes) -> None:
-        if self.reading is not Reading.BODY:
+        if self.reading is Reading.BODY:
+            self.other_bytes += len(data)
+        else:
             self.head_bytes += len(data)
         self._unset_keepalive_if_required()
         try:
@@ -172,13 +178,13 @@ class Connection(HttpToolsProtocol):
         except HttpParserError:
             self.refuse(self.refusal or MalformedRequest("this is no HTTP request that can be read"))
         if self.reading is Reading.HEAD and self.head_bytes > self.watch.max_head_bytes:
-            self.refuse(self.too_large())
+            self.refuse(self.too_large("request line and headers", self.head_bytes))
+        elif self.reading is Reading.BODY and self.other_bytes > self.watch.max_head_bytes:
+            self.refuse(self.too_large("chunk sizes and trailers", self.other_bytes))
 
-    def too_large(self) -> HeadTooLarge:
-        return HeadTooLarge(
-            f"the request line and headers are {self.head_bytes:,} bytes or more;"
-            f" the limit is {self.watch.max_head_bytes:,} bytes"
-        )
+    def too_large(self, what: str, size: int) -> HeadTooLarge:
+        limit = f"{self.watch.max_head_bytes:,} bytes"
+        return HeadTooLarge(f"the {what} are {size:,} bytes or more; the limit is {limit}")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -189,14 +195,22 @@ class Connection(HttpToolsProtocol):
         if self.head_bytes > self.watch.max_head_bytes:  # with what came of the body in the same piece
             self.head_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if self.head_bytes > self.watch.max_head_bytes:
-                self.refusal = self.too_large()
+                self.refusal = self.too_large("request line and headers", self.head_bytes)
                 raise self.refusal
-        self.reading, self.since, self.head_bytes = Reading.BODY, time.monotonic(), 0
+        self.reading, self.since, self.head_bytes, self.other_bytes = Reading.BODY, time.monotonic(), 0, 0
         super().on_headers_complete()
+        self.headers = NOWHERE  # trailers, which uvicorn would keep without end, and nobody reads
+
+    def on_body(self, body: bytes) -> None:
+        self.other_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.reading = Reading.NOTHING
+        if not self.pipeline:
+            # Paused by a large body, it would not see that its client goes away.
+            self.flow.resume_reading()
         if self.answering is not None and self.answering.response_complete:  # lingered to the end
             self.since = time.monotonic()
 
@@ -216,17 +230,27 @@ class Connection(HttpToolsProtocol):
             self.watch.let_go(self)
 
     def refuse(self, error: ServiceError) -> None:
-        """Answer what never became a request, and close."""
+        """Answer what never became a whole request, and close; what was begun for it is ended."""
         if self.transport.is_closing():
             return
         self.watch.on_refusal(error)
-        if not self.is_answering:  # or this would land in the middle of another answer
-            response = problem_response(error)
-            headers = [*response.raw_headers, (b"x-request-id", choose_id(b"").encode())]
-            head = b"".join(b"%s: %s\r\n" % pair for pair in headers)
-            status = STATUS_LINE[response.status_code]
-            self.transport.write(status + head + b"connection: close\r\n\r\n" + bytes(response.body))
+        underway = self.answering if self.is_answering else None
+        if underway is None or not underway.response_started:  # or it would land in the middle of an answer
+            request_id = choose_id(b"")
+            log.info("refused: %s", error.detail, extra={"request_id": request_id, "status": error.status})
+            self.transport.write(refusal_bytes(error, request_id))
+        if underway is not None:
+            underway.disconnected = True  # nothing more is written of it
+            self.cut(None)
         self.watch.let_go(self)
+
+
+def refusal_bytes(error: ServiceError, request_id: str) -> bytes:
+    """Write an error as a whole answer: nobody else does where there is no request."""
+    response = problem_response(error)
+    headers = [*response.raw_headers, SNIFFING, POLICY, (b"x-request-id", request_id.encode())]
+    head = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+    return STATUS_LINE[response.status_code] + head + b"connection: close\r\n\r\n" + bytes(response.body)
 
 
 def untaken_bytes(transport: asyncio.Transport) -> int:

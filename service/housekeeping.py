@@ -27,7 +27,7 @@ class Watch:
         self.folder = folder
         self.every_s = every_s
         self.wanted = False
-        self.read = self.seen = fingerprint(folder)
+        self.read = self.seen = fingerprint(folder)  # `read`: as it was when the models were loaded
         self.looked_at = time.monotonic()
 
     def is_due(self) -> bool:
@@ -81,9 +81,10 @@ def measure(
     metrics.set("requests_in_flight", metrics.in_flight)
     metrics.set("connections", len(connections.open))
     metrics.set("buffered_bytes", buffered.held)
-    metrics.set("queue_length", max(0, workers.pending - workers.threads), "threads")
-    for name, served in models.by_name.items():
-        metrics.set("queue_length", len(served.batcher.waiting), name)
+    waiting: dict[tuple[str, ...], float] = {
+        (name,): len(served.batcher.waiting) for name, served in models.by_name.items()
+    }
+    metrics.set_all("queue_length", waiting | {("threads",): workers.waiting})
     metrics.set("models_refused", len(models.refused))
     metrics.set("ready", 0 if phase.draining else 1)
     if STATM.exists():

@@ -18,7 +18,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 RELOADS = ("swapped", "unchanged", "refused")
-CLOSED = ("slow-head", "evicted", "lingering")
+CLOSED = ("slow-head", "slow-reader", "evicted", "lingering")
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -51,6 +51,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.in_flight = 0
+        self.shown: dict[str, set[tuple[str, ...]]] = {}  # a gauge's labels
         self.sums: dict[Counter, Sums[tuple[str, ...]]] = {}
         self.bounds: dict[Histogram, Sequence[float]] = {}
         self.tallies: dict[tuple[Histogram, str], Tally] = {}
@@ -132,20 +133,25 @@ class Metrics:
     def flush(self) -> None:
         """Hand over what was gathered. Files are touched here alone: no request fails where they do."""
         for counter, sums in self.sums.items():
-            for labels, amount in sums.items():
+            while sums:  # taken out first: where one cannot be noted, none is noted twice
+                labels, amount = sums.popitem()
                 counter.labels(*labels).inc(amount)
-            sums.clear()
         for (histogram, label), tally in self.tallies.items():
             if any(tally.counts):
                 tally.flush(histogram.labels(label))
 
-    def set(self, name: str, value: float, *labels: str) -> None:
-        gauge = self.gauges[name]
-        (gauge.labels(*labels) if labels else gauge).set(value)
+    def set(self, name: str, value: float) -> None:
+        self.gauges[name].set(value)
 
-    def forget(self, name: str) -> None:
-        """Take a gauge's values away, of models that are gone say."""
-        self.gauges[name].clear()
+    def set_all(self, name: str, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set a gauge for all its labels: those that are not among them, of models that are gone say, to 0.
+
+        Not taken away: what is shared between processes cannot be.
+        """
+        shown = self.shown.setdefault(name, set())
+        shown |= values.keys()
+        for labels in shown:
+            self.gauges[name].labels(*labels).set(values.get(labels, 0))
 
     def render(self) -> bytes:
         """Write all metrics, of every process, as Prometheus reads them. Blocking."""

@@ -100,11 +100,14 @@ class Buffered:
 class Bounds:
     """Hold a request to its body's size, the memory there is for bodies, and its time; answer any error."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, buffered: Buffered, timeout_s: float) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, buffered: Buffered, timeout_s: float, pacer: Pacer
+    ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.buffered = buffered
         self.timeout_s = timeout_s
+        self.pacer = pacer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -112,36 +115,40 @@ class Bounds:
             return
         request: RequestState = scope["state"]["request"]
         request.task = asyncio.current_task()
-        body = Body(self, declared_length(scope), receive)
-        answer: Exception
         try:
-            async with asyncio.timeout(self.timeout_s) as limit:
-                await self.app(scope, body.receive, send)
-            return
-        except ClientDisconnect:
-            request.status = request.status or CLIENT_CLOSED  # nobody is there to be answered
-            return
+            answer = await self.run(scope, receive, send, request)
+            if isinstance(answer, QueueFull):
+                await self.pacer.hold()
         except asyncio.CancelledError:
             if not request.is_cut or request.task is None:
                 raise
             request.task.uncancel()
-            if request.reason is None:
-                request.status = CLIENT_CLOSED
-                return
-            answer = request.reason
-        except ServiceError as error:
-            answer = error
+            answer = request.reason or ClientDisconnect()
+        if isinstance(answer, ClientDisconnect):
+            request.status = request.status or CLIENT_CLOSED  # nobody is there to be answered
+        elif answer is not None:
+            if request.status:  # half an answer is out: only a cut connection tells the client so
+                raise answer
+            await answer_error(answer, scope)(scope, receive, send)
+
+    async def run(
+        self, scope: Scope, receive: Receive, send: Send, request: RequestState
+    ) -> Exception | None:
+        """Have the request answered; give the error where it was not."""
+        body = Body(self, declared_length(scope), receive)
+        try:
+            async with asyncio.timeout(self.timeout_s) as limit:
+                await self.app(scope, body.receive, send)
+        except (ServiceError, ClientDisconnect) as error:
+            return error
         except Exception as error:
-            answer = error
             if limit.expired():
-                answer = TookTooLong(f"not answered in {self.timeout_s:g} s, the limit; try again later")
-            else:
-                log.exception("internal error", extra={"request_id": request.id})
+                return TookTooLong(f"not answered in {self.timeout_s:g} s, the limit; try again later")
+            log.exception("internal error", extra={"request_id": request.id})
+            return error
         finally:
             self.buffered.held -= body.seen
-        if request.status:  # half an answer is out: only a cut connection tells the client so
-            raise answer
-        await answer_error(answer, scope)(scope, receive, send)
+        return None
 
 
 class Body:
@@ -193,10 +200,9 @@ class Express:
     router as well, which describes it, and answers it under a path prefix.
     """
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint], pacer: Pacer) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Mapping[tuple[str, str], Endpoint]) -> None:
         self.app = app
         self.endpoints = endpoints
-        self.pacer = pacer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self.endpoints.get((scope.get("method", ""), scope.get("path", "")))
@@ -206,9 +212,9 @@ class Express:
         scope["state"]["express"] = True
         try:
             response = await endpoint(Request(scope, receive))
+        except QueueFull:
+            raise  # as `problems.handle` does
         except ServiceError as error:
-            if isinstance(error, QueueFull):
-                await self.pacer.hold()
             response = answer_error(error, scope)
         await response(scope, receive, send)
 

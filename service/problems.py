@@ -107,10 +107,15 @@ def answer_error(error: Exception, scope: Scope) -> Response:
 OPEN_INFERENCE_STATUSES = {415: 400, 422: 400}
 
 
+def own_path(scope: Scope) -> str:
+    """Give a request's path without the prefix that a proxy puts before the service's addresses."""
+    path: str = scope.get("path", "")
+    return path.removeprefix(scope.get("app_root_path", scope.get("root_path", "")))
+
+
 def is_open_inference(scope: Scope) -> bool:
     """Say whether a request is one of the Open Inference Protocol, which has its own form of errors."""
-    prefix = scope.get("app_root_path", scope.get("root_path", ""))
-    path: str = scope.get("path", "").removeprefix(prefix)
+    path = own_path(scope)
     return path == "/v2" or path.startswith("/v2/")
 
 
@@ -131,5 +136,5 @@ def problem_response(error: Exception, *, is_open_inference: bool = False) -> Re
 async def handle(request: Request, error: Exception) -> Response:
     """The one handler."""
     if isinstance(error, QueueFull):
-        await request.app.state.parts.pacer.hold()
+        raise error  # to the layers around, which let its body go and hold the answer back
     return answer_error(error, request.scope)

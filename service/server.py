@@ -23,7 +23,8 @@ class Server(uvicorn.Server):
         self.exit_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if sig == signal.SIGTERM and self.exit_at is None and not self.should_exit:
+        # Before it has started there is nobody to wait for.
+        if sig == signal.SIGTERM and self.started and self.exit_at is None and not self.should_exit:
             self._captured_signals.append(sig)
             self.exit_at = time.monotonic() + self.drain_s
         else:

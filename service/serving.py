@@ -119,7 +119,13 @@ class Served:
         order = np.argsort(-probabilities, axis=1, kind="stable")
         falling = np.take_along_axis(probabilities, order, axis=1)
         rows = zip(order.tolist(), falling.tolist(), pictures, strict=True)
-        return [Ranking(indices, values, spent, batch_ms) for indices, values, (_, spent) in rows]
+        return [
+            # The last is the least: one that is no number makes all of its picture's none.
+            Ranking(indices, values, spent, batch_ms)
+            if values[-1] >= 0
+            else ArithmeticError(f"{self.model.name} gave numbers that are none")
+            for indices, values, (_, spent) in rows
+        ]
 
     def decode_small(self, data: bytes) -> tuple[Pixels, float] | Exception:
         """Decode within a batch, where an error is that picture's answer and nobody else's."""

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from service.errors import ArtefactError
 from service.housekeeping import Watch
 from service.metrics import Metrics
-from service.model import Model
+from service.model import Model, load_models
 from service.prepacking import multiplies_bfloat16
-from service.reloading import load_changes
+from service.reloading import Fingerprint, fingerprint, load_changes
 from service.serving import Served, ServedModels
 from service.settings import Settings
 from service.workers import Workers
@@ -36,23 +38,29 @@ class Shelf:
         self.retired: set[asyncio.Task[None]] = set()
         self.reading: asyncio.Task[None] | None = None
 
-    def put(self, loaded: Mapping[str, Model], refused: Mapping[str, str]) -> None:
-        """Serve these from now on. Requests that have chosen a model already are answered by that one."""
+    def build(self, loaded: Mapping[str, Model]) -> dict[str, Served]:
+        """Give each model what serves it, the same as before where it is the same. Blocking."""
         before = self.models.by_name
         kept = {name: one for name, one in before.items() if loaded.get(name) is one.model}
-        served = {name: kept.get(name) or self.start(model) for name, model in loaded.items()}
+        return {name: kept.get(name) or self.build_one(model) for name, model in loaded.items()}
+
+    def put(self, served: Mapping[str, Served], refused: Mapping[str, str]) -> None:
+        """Serve these from now on. Requests that have chosen a model already are answered by that one."""
+        before = self.models.by_name
+        for name, one in served.items():
+            if before.get(name) is not one:
+                one.batcher.start()
         self.models = ServedModels(served, self.models.default, refused)
         self.publish(self.models)
-        self.metrics.forget("model_info")
-        for name, model in loaded.items():
-            self.metrics.set("model_info", 1, name, model.card.version, model.sha256)
+        cards = [(one.model.name, one.model.card.version, one.model.sha256) for one in served.values()]
+        self.metrics.set_all("model_info", dict.fromkeys(cards, 1))
         for name, one in before.items():
-            if name not in kept:
+            if served.get(name) is not one:
                 task = asyncio.create_task(self.retire(one))
                 self.retired.add(task)
                 task.add_done_callback(self.retired.discard)
 
-    def start(self, model: Model) -> Served:
+    def build_one(self, model: Model) -> Served:
         settings = self.settings
         served = Served(
             model,
@@ -63,7 +71,6 @@ class Shelf:
             queue_timeout_s=settings.queue_timeout_s,
         )
         served.batcher.on_batch = self.metrics.batch_noter(model.name, model.card.labels)
-        served.batcher.start()
         return served
 
     async def retire(self, served: Served) -> None:
@@ -90,6 +97,7 @@ class Shelf:
             loaded = await asyncio.to_thread(
                 load_changes, self.settings.models_dir, served, self.models.default, self.get_ready
             )
+            built = await asyncio.to_thread(self.build, loaded.models)
         except Exception:
             log.exception("the models folder could not be read again; what is served stays")
             self.metrics.count(self.metrics.reloads, "refused")
@@ -97,7 +105,7 @@ class Shelf:
         is_changed = dict(loaded.models) != served
         result = "refused" if loaded.refused else "swapped" if is_changed else "unchanged"
         self.metrics.count(self.metrics.reloads, result)
-        self.put(loaded.models, loaded.refused)
+        self.put(built, loaded.refused)
         names = ", ".join(f"{name} {model.card.version}" for name, model in loaded.models.items())
         log.info("models folder read again (%s): served are %s", result, names)
 
@@ -115,8 +123,29 @@ class Shelf:
             await one.batcher.close()
 
 
+@dataclass(frozen=True)
+class Stock:
+    """Models that are ready, and how the folder was that they were loaded from."""
+
+    models: Mapping[str, Model]
+    seen: Fingerprint
+
+
+def load_warm(settings: Settings) -> Stock:
+    """Load every model of the folder, make it quick, and run it until it is at its speed. Blocking."""
+    seen = fingerprint(settings.models_dir)  # before, or a change meanwhile would not be noticed
+    loaded = load_models(settings.models_dir)
+    for model in loaded.values():
+        get_ready(model, settings)
+    return Stock(loaded, seen)
+
+
 def get_ready(model: Model, settings: Settings) -> None:
-    """Make a model quick, and run it until it is at its speed. Blocking."""
-    model.accelerate(bfloat16=settings.precision == "auto" and multiplies_bfloat16())
-    model.warm_up(settings.batch_size)
+    """Make a model quick, and run it until it is at its speed. Raises ArtefactError. Blocking."""
+    try:
+        model.accelerate(bfloat16=settings.precision == "auto" and multiplies_bfloat16())
+        model.warm_up(settings.batch_size)
+    except Exception as error:  # the graph is somebody's code: it may raise anything
+        sizes = f"1 and of {settings.batch_size} pictures"
+        raise ArtefactError(f"{model.name}.pt: the graph does not run on batches of {sizes}") from error
     log.info("model %s is ready: %s", model.name, model.way)

@@ -79,6 +79,8 @@ class Supervisor:
         result = 0
         while self.started:
             process, status = os.waitpid(-1, 0)
+            if process not in self.started:  # somebody else's child, left to this process
+                continue
             if self.ended(process, os.waitstatus_to_exitcode(status)) == STARTUP_FAILURE:
                 result = STARTUP_FAILURE
         return result

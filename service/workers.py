@@ -34,6 +34,8 @@ class Workers:
         self.max_wait_s = max_wait_s
         self.capacity = threads + queue_length
         self.pending = 0
+        self.running = 0  # of those; counted on the threads
+        self.lock = threading.Lock()
         self.pace_s = 0.0  # a call, a mean of the last ones
         self.closed = False
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
@@ -57,36 +59,50 @@ class Workers:
         if self.closed:
             raise ShuttingDown("the server is shutting down; send the request again")
         if self.pending >= self.capacity:
-            waiting, again_s = self.pending - self.threads, self.again_s
+            waiting, again_s = self.waiting, self.again_s
             raise QueueFull(
                 f"{waiting} requests are waiting already; the limit is {self.queue_length};"
                 f" try again in {again_s} s",
                 retry_after_s=again_s,
             )
-        since = time.perf_counter()
-        future = pool.submit(lambda: self.in_time(since, lambda: function(*args, **kwargs)))
+        # In a list, to be taken out of it: the pool keeps what is cancelled until a thread comes by.
+        work = [lambda: function(*args, **kwargs)]
+        future = pool.submit(self.in_time, time.perf_counter(), work)
         self.pending += 1
         # Counted down by the thread's end, not by the caller's: one who went away leaves his work running.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self.done))
         try:
             return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            work.clear()
+            raise
         finally:
             del future  # or an exception, its frame and the body would hold each other until collected
+
+    @property
+    def waiting(self) -> int:
+        """How many have no thread yet."""
+        return max(0, self.pending - self.running)
 
     @property
     def again_s(self) -> int:
         return seconds_to_come_again(self.pending * self.pace_s / self.threads)
 
-    def in_time(self, since: float, function: Callable[[], R]) -> R:
-        """Run `function` now, unless it has waited too long. On the thread."""
+    def in_time(self, since: float, work: list[Callable[[], R]]) -> R:
+        """Do the work now, unless it has waited too long. On the thread."""
+        function = work.pop()
         started = time.perf_counter()
         if started - since > self.max_wait_s:
             sentence = f"waited {started - since:.1f} s for a thread; the limit is {self.max_wait_s:g} s"
             raise WaitedTooLong(f"{sentence}; try again in {self.again_s} s", retry_after_s=self.again_s)
+        with self.lock:
+            self.running += 1
         try:
             return function()
         finally:
+            with self.lock:
+                self.running -= 1
             self.pace_s += NEWEST * (time.perf_counter() - started - self.pace_s)
 
     def done(self) -> None:

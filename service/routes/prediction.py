@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from service.errors import InvalidRequest, QueueFull, ServiceError, ShuttingDown
+from service.errors import InvalidRequest, QueueFull, ServiceError, ShuttingDown, WaitedTooLong
 from service.images import check_picture_type
 from service.problems import as_problem, problem_responses
 from service.request_state import RequestState
@@ -143,7 +143,7 @@ async def classify_one(
     try:
         check_picture_type(file.content_type)
         ranking = await served.predict(file.data, timings)
-    except (QueueFull, ShuttingDown):
+    except (QueueFull, ShuttingDown, WaitedTooLong):
         raise
     except ServiceError as error:
         return {"error": as_problem(error)}
