@@ -23,6 +23,7 @@ MODELS = REPOSITORY / "models"
 async def process_killed(clients: int = 32, times: int = 5) -> dict[str, Any]:
     """SIGKILL of one of two processes under load: lost is what was in flight on it, nothing else."""
     with launched(workers=2) as server:
+        await until_all_serve(server.port, 2)
         lost = replaced_s = 0.0
         async with under_load(server.port, clients) as fate:
             for _ in range(times):
@@ -53,6 +54,7 @@ async def process_killed(clients: int = 32, times: int = 5) -> dict[str, Any]:
 async def process_stopped(clients: int = 16, seconds: float = 5) -> dict[str, Any]:
     """SIGSTOP of one of two processes and SIGCONT after a while: its requests are late, none is lost."""
     with launched(workers=2) as server:
+        await until_all_serve(server.port, 2)
         async with under_load(server.port, clients) as fate:
             await asyncio.sleep(0.5)
             victim = children(server.popen.pid)[0]
@@ -132,6 +134,16 @@ async def until_metrics(port: int, line: str) -> None:
             await asyncio.sleep(0.1)
 
 
+async def until_all_serve(port: int, processes: int) -> None:
+    """Wait until every process is there: ready is the first of them."""
+    async with asyncio.timeout(30):
+        while True:
+            metrics = (await ask(port, METRICS)).body.decode()
+            if metrics.count("stride_process_resident_memory_bytes{") == processes:
+                return
+            await asyncio.sleep(0.1)
+
+
 def clock_library() -> Path | None:
     """Find libfaketime, which shows a process another time."""
     return next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
@@ -161,7 +173,7 @@ async def clock_jumps(jumps: Sequence[str] = ("+0", "+86400", "-86400", "+0")) -
                 await asyncio.sleep(2.1)
                 answers = await asyncio.gather(*(ask(server.port, PREDICT) for _ in range(60)))
                 statuses = [one.status for one in answers]
-                await asyncio.sleep(2.1)
+                await asyncio.sleep(1.2)
                 after = (await ask(server.port, PREDICT)).status
                 spent = await latencies_ms(server.port, 5)
                 assert 429 in statuses, f"no quota at {jump}"

@@ -12,10 +12,10 @@ from benchmarks.reliability.soak import soak
 
 def test_every_answer_of_a_mix_of_requests_is_right() -> None:
     with serving(2) as server:
-        found = asyncio.run(soak(server, 600, rounds=2))
+        found = asyncio.run(soak(server, 500, rounds=1))
     assert not found["wrong"]
     assert found["bad"] > 20
-    assert found["left"] > 2
+    assert found["left"] > 0
     assert found["at_rest"]["stride_buffered_bytes"] == 0
 
 
