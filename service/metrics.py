@@ -149,7 +149,7 @@ class Metrics:
         Not taken away: what is shared between processes cannot be.
         """
         shown = self.shown.setdefault(name, set())
-        shown |= values.keys()
+        shown.update(values)
         for labels in shown:
             self.gauges[name].labels(*labels).set(values.get(labels, 0))
 

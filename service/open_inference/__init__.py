@@ -1,1 +1,1 @@
-"""The Open Inference Protocol's tensors: requests read, answers written. Nothing here knows HTTP."""
+"""The Open Inference Protocol's tensors: requests read, answers written. No routes here."""

@@ -215,9 +215,11 @@ def test_connections_beyond_the_limit_close_those_that_idle_longest(serve: Serve
             one.close()
 
 
+@pytest.mark.parametrize("size", [0, 300_000], ids=["small", "large"])
 def test_nothing_is_computed_for_clients_that_went_away(
-    serve: Serve, cat: bytes, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, cat: bytes, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
+    cat += bytes(size)  # after the end of a picture anything may stand
     gate, computed = threading.Event(), []
     classify = Served.classify
 
@@ -252,12 +254,66 @@ def wait_for(client: httpx.Client, is_so: Callable[[str], bool]) -> None:
         time.sleep(0.02)
 
 
+CHUNKED = (
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+)
+
+
+@pytest.mark.parametrize("trailer", [b"X-T: " + b"a" * 990 + b"\r\n", b"a" * 1000], ids=["many", "endless"])
+@pytest.mark.parametrize("last", [b"0\r\n", b"5;"], ids=["trailers", "chunk extension"])
+def test_what_comes_around_a_body_without_end_is_refused(serve: Serve, trailer: bytes, last: bytes) -> None:
+    client = serve(max_head_bytes=5000)
+    with connected(client) as one:
+        one.sendall(CHUNKED + last + (b"X-T: " if last == b"0\r\n" and b":" not in trailer else b""))
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                one.sendall(trailer)
+                time.sleep(0.001)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = until_closed(one)
+    assert b" 431 " in answer.split(b"\r\n")[0] or b" 400 " in answer.split(b"\r\n")[0] or not answer
+    assert is_live(client)
+
+
+def test_trailers_are_not_kept(serve: Serve) -> None:
+    client = serve()
+    with connected(client) as one:
+        one.sendall(CHUNKED + b"0\r\nX-Request-ID: forged\r\n\r\n" + GET)
+        answer = b""
+        while b'{"status":"live"}' not in answer:
+            answer += one.recv(4096)
+    assert b"forged" not in answer
+
+
+def test_a_damaged_chunk_is_answered(client: httpx.Client) -> None:
+    for pieces in ([CHUNKED + b"zz\r\n"], [CHUNKED, b"zz\r\n"]):
+        with connected(client) as one:
+            for piece in pieces:
+                one.sendall(piece)
+                time.sleep(0.05)
+            assert_refusal(until_closed(one), 400, "no HTTP request")
+
+
 def test_requests_in_one_piece_are_answered_in_turn(client: httpx.Client) -> None:
     with connected(client) as one:
         one.sendall(GET * 3)
         answer = b""
         while answer.count(b'{"status":"live"}') < 3:
             answer += one.recv(4096)
+
+
+def test_a_refused_body_is_let_go_before_its_refusal_is_held_back(serve: Serve) -> None:
+    client = serve(max_buffered_bytes=100_000)
+    with connected(client) as one:
+        head = (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 150000\r\n\r\n"
+        )
+        one.sendall(head + b"x" * 120_000)
+        wait_for(client, lambda text: "stride_requests_in_flight 2.0" in text)
+        assert b" 503 " in one.recv(4096).split(b"\r\n")[0]
+    assert "stride_buffered_bytes 0.0" in client.get("/metrics").text
 
 
 def test_bodies_beyond_the_memory_for_them_are_refused(serve: Serve, cat: bytes) -> None:

@@ -1,5 +1,7 @@
 """POST /predict and /predict/batch over real HTTP, with real pictures and the committed model."""
 
+import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -311,3 +314,42 @@ def test_a_picture_that_the_model_fails_on_does_not_fail_its_batch(serve: Serve,
     seven = picture_file(Image.new("RGB", (4, 4), (7, 7, 7)), "PNG")
     assert_problem(client.post("/predict/batch", files={"files": seven}), 500, "internal error")
     assert labels(0) == ["dark"], "well again"
+
+
+class OddOnes(Brightness):
+    """Gives NaN for bright pictures."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        means = self.layer(images.float() / 127.5 - 1).mean((2, 3))
+        return torch.where(means[:, 1:] > 0, torch.full_like(means, float("nan")), means)
+
+
+def test_a_model_that_gives_no_number_for_one_picture_answers_the_others(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "service")
+    write_artefact(tmp_path / "odd.pt", OddOnes())
+    client = serve(models_dir=tmp_path)
+    dark, bright = (picture_file(Image.new("RGB", (4, 4), name), "PNG") for name in ("black", "white"))
+    assert_problem(client.post("/predict", files={"file": bright}), 500)
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda one: client.post("/predict", files={"file": one}), [dark, bright] * 8)
+    assert [answer.status_code for answer in answers] == [200, 500] * 8
+    assert "NaN" not in client.get("/metrics").text
+
+
+def test_a_batch_whose_turn_comes_too_late_is_refused_as_a_whole(
+    serve: Serve, cat: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classify = Served.classify
+    monkeypatch.setattr(Served, "classify", lambda *given: time.sleep(0.3) or classify(*given))
+    client = serve(queue_timeout_s=0.1, batch_size=1)
+    with ThreadPoolExecutor(4) as pool:
+        files = [("files", cat)] * 2
+        answers = list(pool.map(lambda _: client.post("/predict/batch", files=files), range(4)))
+    late = [answer for answer in answers if answer.status_code != 200]
+    assert late, "one batch at a time, of 0.3 s each"
+    for answer in late:
+        assert_problem(answer, 503, "the limit is 0.1 s")
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert f'stride_refusals_total{{reason="queue-timeout"}} {len(late)}.0' in client.get("/metrics").text

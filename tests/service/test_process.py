@@ -303,15 +303,34 @@ def test_sighup_swaps_a_model_in_every_process_under_load(tmp_path: Path, worker
         service.communicate(timeout=30)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_sigterm_while_it_loads_ends_it(workers: str) -> None:
+@pytest.mark.parametrize(("workers", "says"), [("1", "Waiting for application startup"), ("2", "is ready")])
+def test_sigterm_while_it_loads_ends_it_before_anybody_is_served(workers: str, says: str) -> None:
     port = free_port()
-    with process("-m", "service", "--port", str(port), "--workers", workers, STRIDE_DRAIN_S="0") as service:
-        time.sleep(1)
+    command = ("-m", "service", "--port", str(port), "--workers", workers)
+    with process(*command, STRIDE_DRAIN_S="20") as service:
+        assert service.stderr is not None
+        while says not in service.stderr.readline():
+            assert service.poll() is None
+        service.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        while service.poll() is None:
+            assert not is_ready(port)
+            assert time.monotonic() - started < 15, "it drains, and there is nobody to drain"
+        assert "Traceback" not in service.stderr.read()
+
+
+@forks
+def test_another_ones_child_does_not_end_the_supervisor(cat: bytes) -> None:
+    port = free_port()
+    script = f"sleep 0.1 & exec {sys.executable} -m service --port {port} --workers 2"
+    with process("-c", f"import os; os.execvp('sh', ['sh', '-c', {script!r}])") as service:
+        wait_until_ready(port)
+        assert httpx.post(f"http://127.0.0.1:{port}/predict", files={"file": cat}).status_code == 200
+        assert service.poll() is None
         service.send_signal(signal.SIGTERM)
         _, log = service.communicate(timeout=30)
         assert "Traceback" not in log
-        assert service.returncode in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
+        assert service.returncode == 0
 
 
 @forks

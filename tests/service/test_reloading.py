@@ -1,6 +1,7 @@
 """The models folder changes while the service runs; and what the manifest lets in."""
 
 import hashlib
+import re
 import shutil
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from service import shelf
 from service.checksums import MANIFEST, read_manifest, read_verified
 from service.errors import ArtefactError
 from service.model import load_models
@@ -142,7 +144,43 @@ def test_models_come_and_go_but_the_default_stays(serve: Serve, folder: Path) ->
     assert "is gone" in client.get("/models").json()["refused"]["light.pt"]
     assert client.post("/predict?model=third", files={"file": WHITE}).status_code == 200
     assert client.post("/predict?model=other", files={"file": WHITE}).status_code == 404
-    assert client.get("/metrics").text.count("stride_model_info{") == 2
+    served = re.findall(r'stride_model_info\{model="(\w+)".*\} (\d)', client.get("/metrics").text)
+    assert sorted(served) == [("light", "1"), ("other", "0"), ("third", "1")]
+
+
+class NoCrowds(Brightness):
+    """Runs on a few pictures, not on a full batch."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[0] < 8
+        return self.layer(images.float() / 127.5 - 1).mean((2, 3))
+
+
+def test_a_model_that_fails_in_warm_up_is_refused_and_others_come_in(serve: Serve, folder: Path) -> None:
+    client = watched(serve, folder)
+    shutil.move(write_artefact(folder / "new", NoCrowds(), name="light", version="2"), folder / "light.pt")
+    write_artefact(folder / "third.pt", version="1")
+    write_manifest(folder)
+    wait_until(lambda: "third" in models(client))
+    assert models(client) == {"light": "1", "other": "1", "third": "1"}
+    assert "does not run on batches" in client.get("/models").json()["refused"]["light.pt"]
+
+
+def test_a_file_replaced_while_the_service_loads_is_noticed(
+    serve: Serve, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = shelf.load_models
+
+    def load_and_change(at: Path) -> object:
+        loaded = load(at)
+        monkeypatch.setattr(shelf, "load_models", load)
+        replace(folder / "light.pt", version="2")
+        write_manifest(folder)
+        return loaded
+
+    monkeypatch.setattr(shelf, "load_models", load_and_change)
+    client = watched(serve, folder)
+    wait_until(lambda: models(client)["light"] == "2")
 
 
 def test_a_folder_that_is_half_written_is_left_alone(serve: Serve, folder: Path) -> None:
@@ -151,7 +189,7 @@ def test_a_folder_that_is_half_written_is_left_alone(serve: Serve, folder: Path)
     time.sleep(0.3)
     write_manifest(folder)
     wait_until(lambda: models(client)["light"] == "2")
-    assert 'result="refused"' not in client.get("/metrics").text
+    assert 'stride_reloads_total{result="refused"} 0.0' in client.get("/metrics").text
 
 
 def test_a_slow_request_is_answered_by_the_model_it_began_with(serve: Serve, folder: Path) -> None:
