@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ctypes
 import logging
 import math
 import os
@@ -11,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -19,13 +18,13 @@ import uvicorn
 
 from service.errors import StartError
 from service.logs import log_config
-from service.server import Server
+from service.process import fill_standard_files, raise_open_files, share_heaps
+from service.server import CLOSING_S, Server
 from service.settings import Settings, SettingsError, load_settings
 from service.supervisor import STARTUP_FAILURE, share, supervise
 
 DRAIN_MARGIN_S = 2  # beyond the time a request may take, for requests in flight at SIGTERM
-M_ARENA_MAX = -8  # of malloc.h
-HEAPS = 2
+SILENCE_MARGIN_S = 15  # beyond that, for an event loop that is only busy
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -33,8 +32,10 @@ def main() -> int:
     """Serve until SIGTERM or Ctrl-C; returns 2 for an unusable setting, 3 for a failed start."""
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 to be reached from elsewhere")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--workers", type=int, default=1, help="processes; they share the models' memory")
+    parser.add_argument("--port", type=whole(0, 65535), default=8000, help="0: any that is free")
+    parser.add_argument(
+        "--workers", type=whole(1, 1024), default=1, help="processes; they share the models' memory"
+    )
     parser.add_argument("--new-key", metavar="NAME", help="make an API key, print it and its entry, and end")
     options = parser.parse_args()
     if options.new_key:
@@ -42,6 +43,8 @@ def main() -> int:
     # Before NumPy loads: requests run side by side already, and on busy cores OpenBLAS's own threads
     # waited for each other up to 100 times longer than they worked.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop_loading)  # the first process of a container has no default
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens: it asks for a reload
     fill_standard_files()
@@ -50,6 +53,7 @@ def main() -> int:
     try:
         settings = load_settings()
         check_access(settings)
+        check_metrics_folder()
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -77,6 +81,26 @@ def main() -> int:
         return run_several(config, settings)
 
 
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Make the type of an option: a whole number between two."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{number} is not between {least} and {most}")
+        return number
+
+    read.__name__ = "whole number"  # for argparse's own sentence
+    return read
+
+
+def check_metrics_folder() -> None:
+    """Raise StartError where the folder that is given for the metrics is none."""
+    given = os.environ.get(SHARED_METRICS)
+    if given and not (Path(given).is_dir() and os.access(given, os.W_OK)):
+        raise StartError(f"{SHARED_METRICS}={given}: no folder that can be written to")
+
+
 def check_access(settings: Settings) -> None:
     """Raise StartError for keys or a rate that cannot be read, before anything is loaded."""
     from service.access import Keys, Quota  # noqa: PLC0415  (after the environment is set)
@@ -98,37 +122,6 @@ def print_key(name: str) -> int:
     return 0
 
 
-def fill_standard_files() -> None:
-    """Open what was closed of the standard files: a connection would get the log's number, and its lines."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    sys.stdout = sys.stdout or os.fdopen(1, "w")
-    sys.stderr = sys.stderr or os.fdopen(2, "w")
-
-
-def raise_open_files() -> None:
-    """Allow as many open files as this process may allow itself: each connection is one."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource  # noqa: PLC0415  (not on every system)
-
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def share_heaps() -> None:
-    """Have glibc share a few heaps among all threads: of one each, every one grows to its own highest need.
-
-    In a soak of 100,000 mixed requests that made 2.6 % (docs/reliability.md). MALLOC_ARENA_MAX wins.
-    """
-    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
-        if mallopt is not None:
-            mallopt(M_ARENA_MAX, HEAPS)
-
-
 @contextlib.contextmanager
 def metrics_folder() -> Iterator[None]:
     """Give the processes a folder to add up their metrics in, unless one is given."""
@@ -146,11 +139,10 @@ def metrics_folder() -> Iterator[None]:
 def run(config: uvicorn.Config, drain_s: float, sockets: list[socket.socket] | None = None) -> int:
     """Run one server; unlike with `uvicorn.run`, a failed start is always a 3."""
     server = Server(config, drain_s)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            # For after the drain: uvicorn raises again then what it was stopped by.
-            signal.signal(number, end)
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, given on once everything is answered
+    # For after the drain: uvicorn raises again then what it was stopped by.
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets)
     return 0 if server.started else STARTUP_FAILURE
 
@@ -170,22 +162,31 @@ def run_several(config: uvicorn.Config, settings: Settings) -> int:
     from service.app import create_app  # noqa: PLC0415
     from service.shelf import load_warm  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, stop_loading)  # the first process of a container has no default
     torch.set_num_threads(1)  # threads of its own do not survive a fork; each process starts those it wants
     try:
-        config.app, config.factory = create_app(settings, load_warm(settings)), False
+        app = create_app(settings, load_warm(settings))
     except StartError as error:
         logging.getLogger("service").error("%s", error)
         return STARTUP_FAILURE
     mark_process_dead(os.getpid())  # this process serves nothing: its gauges would be among the others'
 
-    def serve(own: socket.socket) -> int:
+    config.app, config.factory = app, False
+    app.state.parent = os.getpid()
+
+    def serve(own: socket.socket, beat: Callable[[], None]) -> int:
+        app.state.beat = beat
         with contextlib.suppress(OSError):  # somebody may have cleared it away, with others' temporary files
             Path(os.environ[SHARED_METRICS]).mkdir(parents=True, exist_ok=True)
         return run(config, settings.drain_s, [own])
 
     sockets = share(config.bind_socket(), config.workers)
-    return supervise(serve, sockets, on_end=mark_process_dead)
+    return supervise(
+        serve,
+        sockets,
+        on_end=mark_process_dead,
+        most_silent_s=settings.timeout_s + SILENCE_MARGIN_S,
+        most_stopping_s=settings.drain_s + (config.timeout_graceful_shutdown or 0) + 2 * CLOSING_S,
+    )
 
 
 def stop_loading(number: int, _: FrameType | None) -> None:

@@ -20,6 +20,7 @@ from service.problems import answer_error, own_path
 
 log = logging.getLogger("service")
 ENTRY = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-f]{64})")
+RATE = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
 HOW = "send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
 # Whoever asks for these asks for nothing that costs or tells anything: probes, and the page itself.
 OPEN = re.compile(r"/|/docs|/openapi\.json|/web/.*|(/v2)?/health/(live|ready)")
@@ -67,6 +68,8 @@ class Keys:
             self.read_at = signature(self.file)
 
     def read_file(self, file: Path) -> None:
+        if file.exists() and not file.is_file():  # a pipe would be waited for without end
+            raise KeysError("STRIDE_API_KEYS_FILE is no regular file")
         try:
             read_at, lines = signature(file), file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -109,10 +112,9 @@ class Quota:
 
     def __init__(self, rate: str) -> None:
         """Raises StartError where `rate` is none."""
-        try:
-            self.item = parse(rate)
-        except ValueError:
-            raise StartError(f"STRIDE_RATE_LIMIT={rate!r} is no rate; write it as 100/minute") from None
+        if not RATE.fullmatch(rate):  # `parse` reads more, and some of it as what nobody means
+            raise StartError(f"STRIDE_RATE_LIMIT={rate!r} is no rate; write it as 100/minute")
+        self.item = parse(rate)
         self.limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def spend(self, caller: str) -> None:

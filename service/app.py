@@ -24,7 +24,7 @@ from service import problems
 from service.access import Guard, Keys, Quota
 from service.connections import Connections
 from service.errors import ArtefactError, ServiceError
-from service.housekeeping import kept_house, measure
+from service.housekeeping import kept_house, leave_with, measure
 from service.metrics import Metrics
 from service.middleware import Bounds, Buffered, Express, Phase, RequestContext
 from service.pacing import Pacer
@@ -68,6 +68,8 @@ def create_app(settings: Settings | None = None, stock: Stock | None = None) -> 
     app.state.settings = settings
     app.state.stock = stock
     app.state.parts = parts
+    app.state.parent = None
+    app.state.beat = lambda: None
     for part in (prediction, insight, matrices, models, open_inference, operations):
         app.include_router(part.router)
     if settings.docs:
@@ -107,6 +109,7 @@ class Parts:
             max_head_bytes=settings.max_head_bytes,
             head_timeout_s=settings.head_timeout_s,
             body_timeout_s=settings.body_timeout_s,
+            max_unsent_bytes=settings.max_buffered_bytes,
         )
         self.connections.on_close = lambda reason: self.metrics.count(self.metrics.closed, reason)
         self.connections.on_refusal = lambda error: self.metrics.count(self.metrics.refusals, error.kind)
@@ -180,7 +183,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     workers = Workers(settings.thread_count, settings.queue_length, settings.queue_timeout_s)
     shelf = Shelf(settings, workers, parts.metrics, default, partial(setattr, app.state, "models"))
     shelf.put(shelf.build(loaded), {})
-    shelf.watch.read = stock.seen
+    shelf.watch.read, shelf.is_listed = stock.seen, stock.is_listed
     if app.state.stock and fingerprint(settings.models_dir) != stock.seen:
         # A process in the place of one that died, forked from what was loaded at the start.
         shelf.watch.has_begun()
@@ -189,7 +192,15 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     app.state.measure = gauges = partial(measure_all, app)
     if settings.tracing:
         parts.tracing = Tracing()
-    async with kept_house(parts.connections.sweep, parts.keys.refresh, shelf.follow, gauges):
+    parts.keys.refresh()  # a forked process has those of the start
+    async with kept_house(
+        app.state.beat,
+        partial(leave_with, app.state.parent),
+        parts.connections.sweep,
+        parts.keys.refresh,
+        shelf.follow,
+        gauges,
+    ):
         drain = partial(setattr, parts.phase, "draining", True)
         with on_signal("SIGTERM", drain), on_signal("SIGHUP", shelf.want):
             yield {"connections": parts.connections}

@@ -14,6 +14,8 @@ LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 def read_manifest(folder: Path) -> dict[str, str] | None:
     """Read the sums by file name; None where there is no manifest. Raises ArtefactError for a damaged one."""
     path = folder / MANIFEST
+    if path.exists() and not path.is_file():
+        raise ArtefactError(f"{path}: is no regular file")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -35,6 +37,8 @@ def read_verified(path: Path, manifest: Mapping[str, str] | None) -> tuple[bytes
 
     The bytes that were verified are what is returned: a file changed afterwards changes nothing.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise ArtefactError(f"{path}: is no regular file")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -6,17 +6,15 @@ for a request that is in time.
 """
 
 import asyncio
-import contextlib
 import enum
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import (
     BodyTooSlow,
@@ -26,17 +24,8 @@ from service.errors import (
     ServiceError,
     TooManyConnections,
 )
-from service.middleware import POLICY, SNIFFING
-from service.problems import problem_response
 from service.request_state import RequestState, choose_id
-
-if sys.platform == "linux":
-    import fcntl
-    import termios
-
-    SENDING: int | None = termios.TIOCOUTQ
-else:
-    SENDING = None
+from service.wire import refusal_bytes, untaken_bytes, without_upgrade
 
 log = logging.getLogger("service")
 LINGER_S = 5.0  # how long the rest of a body is taken after an early answer, or the client might miss that
@@ -57,10 +46,17 @@ class Connections:
     """The open connections of a process, and what they are held to."""
 
     def __init__(
-        self, *, most: int, max_head_bytes: int, head_timeout_s: float, body_timeout_s: float
+        self,
+        *,
+        most: int,
+        max_head_bytes: int,
+        max_unsent_bytes: int,
+        head_timeout_s: float,
+        body_timeout_s: float,
     ) -> None:
         self.most = most
         self.max_head_bytes = max_head_bytes
+        self.max_unsent_bytes = max_unsent_bytes
         self.head_timeout_s = head_timeout_s
         self.body_timeout_s = body_timeout_s
         self.open: set[Connection] = set()
@@ -97,8 +93,8 @@ class Connections:
         now = time.monotonic()
         for one in [*self.open, *self.closing]:
             if one.is_stalled(now, self.body_timeout_s):
-                self.on_close("slow-reader")
-                one.transport.abort()
+                self.abort(one)
+        self.make_room()
         for one in list(self.open):
             spent_s = now - one.since
             if one.reading is Reading.HEAD and not one.is_answering and spent_s > self.head_timeout_s:
@@ -108,6 +104,21 @@ class Connections:
                 one.cut(BodyTooSlow(f"the body did not arrive in {self.body_timeout_s:g} s, the limit"))
             elif one.reading is Reading.BODY and not one.is_answering and spent_s > LINGER_S:
                 self.close(one, "lingering")
+
+    def make_room(self) -> None:
+        """Where answers that nobody takes fill the memory for them, cut off those with the largest."""
+        unsent = [(one.transport.get_write_buffer_size(), one) for one in [*self.open, *self.closing]]
+        total = sum(size for size, _ in unsent)
+        for size, one in sorted(unsent, key=lambda pair: -pair[0]):
+            if total <= self.max_unsent_bytes:
+                return
+            total -= size
+            self.abort(one)
+
+    def abort(self, connection: "Connection") -> None:
+        """Cut off who does not take its answer; what is left of that is thrown away."""
+        self.on_close("slow-reader")
+        connection.transport.abort()
 
 
 class Connection(HttpToolsProtocol):
@@ -170,12 +181,11 @@ class Connection(HttpToolsProtocol):
             self.other_bytes += len(data)
         else:
             self.head_bytes += len(data)
+            data = without_upgrade(data)
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
-        except HttpParserUpgrade:
-            pass  # there is nothing to upgrade to: the request is answered as any other
-        except HttpParserError:
+        except (HttpParserUpgrade, HttpParserError):
             self.refuse(self.refusal or MalformedRequest("this is no HTTP request that can be read"))
         if self.reading is Reading.HEAD and self.head_bytes > self.watch.max_head_bytes:
             self.refuse(self.too_large("request line and headers", self.head_bytes))
@@ -243,23 +253,3 @@ class Connection(HttpToolsProtocol):
             underway.disconnected = True  # nothing more is written of it
             self.cut(None)
         self.watch.let_go(self)
-
-
-def refusal_bytes(error: ServiceError, request_id: str) -> bytes:
-    """Write an error as a whole answer: nobody else does where there is no request."""
-    response = problem_response(error)
-    headers = [*response.raw_headers, SNIFFING, POLICY, (b"x-request-id", request_id.encode())]
-    head = b"".join(b"%s: %s\r\n" % pair for pair in headers)
-    return STATUS_LINE[response.status_code] + head + b"connection: close\r\n\r\n" + bytes(response.body)
-
-
-def untaken_bytes(transport: asyncio.Transport) -> int:
-    """Say how much of what was sent its client has not taken; 0 once all is the system's to deliver."""
-    size = transport.get_write_buffer_size()
-    if size and SENDING is not None:
-        # The system's own megabytes go first: of a slow client's progress nothing else is seen for long.
-        answer = bytearray(4)
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(transport.get_extra_info("socket").fileno(), SENDING, answer)
-        size += int.from_bytes(answer, sys.byteorder)
-    return size

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -67,6 +68,13 @@ async def kept_house(*tasks: Callable[[], Awaitable[None] | None]) -> AsyncItera
         keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeper
+
+
+def leave_with(parent: int | None) -> None:
+    """Drain where the process that forked this one is gone: nobody would replace it, nor ever stop it."""
+    if parent is not None and os.getppid() != parent:
+        log.error("process %d, which looked after this one, is gone", parent)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def measure(

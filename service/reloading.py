@@ -34,9 +34,16 @@ def fingerprint(folder: Path) -> Fingerprint:
 
 
 def load_changes(
-    folder: Path, served: Mapping[str, Model], default: str, get_ready: Callable[[Model], None]
+    folder: Path,
+    served: Mapping[str, Model],
+    default: str,
+    get_ready: Callable[[Model], None],
+    *,
+    is_listed: bool,
 ) -> Loaded:
     """Load what is new or other than what is served. Blocking.
+
+    With `is_listed` there was a manifest, and nothing is loaded without one.
 
     A model whose file is the same stays as it is, one whose new file cannot be served stays with the old
     one, and so does the default one whose file is gone; others whose files are gone are not served any more.
@@ -45,7 +52,10 @@ def load_changes(
     refused: dict[str, str] = {}
     try:
         manifest = read_manifest(folder)
+        if manifest is None and is_listed:
+            raise ArtefactError(f"{folder}/{MANIFEST}: is gone; nothing is loaded without it")
     except ArtefactError as error:
+        log.error("%s; what is served stays", error)
         return Loaded(served, {MANIFEST: without_folder(error, folder)})
     for path in artefacts(folder):
         known = served.get(path.stem)

@@ -8,7 +8,8 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "STRIDE_"
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+DAY_S = 86_400
+PositiveSeconds = Annotated[float, Field(gt=0, le=DAY_S)]
 
 
 class Settings(BaseSettings):
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
     queue_timeout_s: PositiveSeconds = Field(
         5.0, description="longest a request may wait for its turn, seconds; then it is not begun: 503"
     )
-    batch_size: PositiveInt = Field(32, description="most pictures the model is given at once")
+    batch_size: int = Field(32, ge=1, le=4096, description="most pictures the model is given at once")
     head_timeout_s: PositiveSeconds = Field(
         10.0, description="longest a request's head may take to arrive, seconds; then 408"
     )
@@ -51,9 +52,9 @@ class Settings(BaseSettings):
     timeout_s: PositiveSeconds = Field(
         30.0, description="longest a request may take in all, seconds; longer is answered 503"
     )
-    keep_alive_s: PositiveInt = Field(75, description="longest a connection may idle, whole seconds")
-    drain_s: Annotated[float, Field(ge=0)] = Field(
-        2.0, description="after SIGTERM: seconds to answer on while `/health/ready` says 503"
+    keep_alive_s: int = Field(75, ge=1, le=DAY_S, description="longest a connection may idle, whole seconds")
+    drain_s: float = Field(
+        2.0, ge=0, le=DAY_S, description="after SIGTERM: seconds to answer on while `/health/ready` says 503"
     )
     precision: Literal["auto", "float32"] = Field(
         "auto", description="`auto`: large models compute in bfloat16 where the processor multiplies it"
@@ -61,8 +62,11 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, description="CPU threads for inference and for decoding; 0: as many as cores"
     )
-    watch_s: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="look for new or changed model files that often, seconds; 0: on SIGHUP alone"
+    watch_s: float = Field(
+        0.0,
+        ge=0,
+        le=DAY_S,
+        description="seconds between looks for changed model files; 0: on SIGHUP alone",
     )
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="keys that may call, comma-separated `name:sha256`; unset: anybody may"
@@ -86,9 +90,12 @@ class Settings(BaseSettings):
     @field_validator("cors_origins", "api_keys", mode="before")
     @classmethod
     def split_on_commas(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        if value and not parts:  # meant to be something: for keys, not everybody
+            raise ValueError("nothing between the commas")
+        return parts
 
     @property
     def thread_count(self) -> int:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from service.checksums import MANIFEST
 from service.errors import ArtefactError
 from service.housekeeping import Watch
 from service.metrics import Metrics
@@ -35,6 +36,7 @@ class Shelf:
         self.publish = publish
         self.models = ServedModels({}, default)
         self.watch = Watch(settings.models_dir, settings.watch_s)
+        self.is_listed = False
         self.retired: set[asyncio.Task[None]] = set()
         self.reading: asyncio.Task[None] | None = None
 
@@ -95,7 +97,12 @@ class Shelf:
         served = {name: one.model for name, one in self.models.by_name.items()}
         try:
             loaded = await asyncio.to_thread(
-                load_changes, self.settings.models_dir, served, self.models.default, self.get_ready
+                load_changes,
+                self.settings.models_dir,
+                served,
+                self.models.default,
+                self.get_ready,
+                is_listed=self.is_listed,
             )
             built = await asyncio.to_thread(self.build, loaded.models)
         except Exception:
@@ -130,11 +137,18 @@ class Stock:
     models: Mapping[str, Model]
     seen: Fingerprint
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether a manifest said what each file has to be."""
+        return any(name == MANIFEST for name, *_ in self.seen)
+
 
 def load_warm(settings: Settings) -> Stock:
     """Load every model of the folder, make it quick, and run it until it is at its speed. Blocking."""
     seen = fingerprint(settings.models_dir)  # before, or a change meanwhile would not be noticed
     loaded = load_models(settings.models_dir)
+    if not any(name == MANIFEST for name, *_ in seen):
+        log.info("there is no %s in the models folder: its files are taken as they are", MANIFEST)
     for model in loaded.values():
         get_ready(model, settings)
     return Stock(loaded, seen)

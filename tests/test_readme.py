@@ -83,7 +83,11 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
         shown = rows[PREFIX + name.upper()].replace("`", "").replace(",", "")
         default = str(field.default).lower() if isinstance(field.default, bool) else field.default
         expected = (
-            "" if default in {None, (), ""} else f"{default:g}" if isinstance(default, float) else str(default)
+            ""
+            if default in {None, (), ""}
+            else f"{default:g}"
+            if isinstance(default, float)
+            else str(default)
         )
         assert shown == expected, name
 

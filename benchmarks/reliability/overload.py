@@ -1,4 +1,4 @@
-"""Ten times the clients that fill the service, for a minute: what is answered, how late, and how it is afterwards.
+"""Ten times the clients that fill the service, for a minute: what is answered, how late, and what follows.
 
 Every client asks again the moment it is answered, whatever `Retry-After` says: the worst there are.
 """
@@ -101,18 +101,20 @@ class Memory:
 def render(found: dict[str, Any]) -> str:
     """Write one flood as lines."""
     answers = sum(found["statuses"].values())
-    shares = ", ".join(
-        f"{status}: {count / answers:.1%}" for status, count in sorted(found["statuses"].items())
-    )
+    statuses = sorted(found["statuses"].items())
+    shares = ", ".join(f"{status}: {count / answers:.1%}" for status, count in statuses)
     peaks = ", ".join(f"{peak:,.0f}" for peak in found["peaks_per_second"])
     memory = found["memory_mib"]
+    head = f"{found['connections']} connections, {found['seconds']} s"
+    goodput = f"{found['goodput_per_second']:,.0f} answered with 200 a second, {found['goodput_of_peak']:.0%}"
+    weights = (
+        f"{memory['before']:.0f} MiB before, {memory['highest']:.0f} at most, {memory['last']:.0f} after"
+    )
     lines = [
-        f"{found['model']} {found['settings'] or ''}: {found['connections']} connections, {found['seconds']} s",
-        f"  peak at {FULL} connections {peaks} requests/s; in the flood {found['goodput_per_second']:,.0f} answered"
-        f" with 200 a second, {found['goodput_of_peak']:.0%}; {shares}; {found['lost']} lost",
-        f"  p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f}, longest {found['max_ms']:.0f}; memory"
-        f" {memory['before']:.0f} MiB before, {memory['highest']:.0f} at most, {memory['last']:.0f} at the end;"
-        f" 2 s afterwards answered in {found['answered_afterwards_in_ms']:.1f} ms at most",
+        f"{found['model']} {found['settings'] or ''}: {head}",
+        f"  peak at {FULL} connections {peaks} requests/s; in the flood {goodput}; {shares}; {found['lost']} lost",
+        f"  p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f}, longest {found['max_ms']:.0f};"
+        f" memory {weights}; 2 s later answered in {found['answered_afterwards_in_ms']:.1f} ms at most",
     ]
     lines += [
         f"  GET /health/live, {kind}: p50 {one['p50_ms']:.1f} ms, p99 {one['p99_ms']:.1f}, longest"
