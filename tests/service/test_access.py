@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.access import Keys, KeysError, new_key
+from service.access import Keys, KeysError, Quota, new_key
+from service.errors import StartError
 from tests.answers import assert_problem
 
 Serve = Callable[..., httpx.Client]
@@ -120,6 +122,26 @@ def test_entries_that_are_none_are_refused_without_showing_them(tmp_path: Path) 
         assert "secret" not in str(error.value)
     with pytest.raises(KeysError, match="STRIDE_API_KEYS_FILE cannot be read"):
         Keys((), tmp_path / "missing")
+
+
+def test_a_pipe_in_the_place_of_the_keys_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keys")
+    with pytest.raises(KeysError, match="no regular file"):
+        Keys((), tmp_path / "keys")
+
+
+@pytest.mark.parametrize(
+    "rate",
+    ["abc", "0/minute", "100/0minute", "5/second;1/minute", "10/minute, 3/second", "-1/day", "1/fortnight"],
+)
+def test_what_is_no_rate_is_refused(rate: str) -> None:
+    with pytest.raises(StartError, match="write it as 100/minute"):
+        Quota(rate)
+
+
+@pytest.mark.parametrize("rate", ["100/minute", "5/10 seconds", "1 / hour", "1000/10minutes"])
+def test_rates_are_read(rate: str) -> None:
+    Quota(rate).spend("somebody")
 
 
 def test_the_command_makes_a_key_and_its_entry() -> None:

@@ -296,6 +296,42 @@ def test_a_damaged_chunk_is_answered(client: httpx.Client) -> None:
             assert_refusal(until_closed(one), 400, "no HTTP request")
 
 
+def test_a_wish_for_another_protocol_is_overread_with_its_body_kept(client: httpx.Client, cat: bytes) -> None:
+    """As curl --http2 and Java's client ask, of servers that may not know it."""
+    head = (
+        "POST /predict HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Type: image/jpeg\r\n"
+        f"Content-Length: {len(cat)}\r\n\r\n"
+    )
+    with connected(client) as one:
+        one.sendall(head.encode() + cat + GET)
+        answer = b""
+        while b'{"status":"live"}' not in answer:
+            answer += one.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "xchunked", "identity"])
+def test_a_coding_that_is_not_read_is_answered(client: httpx.Client, coding: str) -> None:
+    with connected(client) as one:
+        one.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\nabc".encode())
+        assert_refusal(until_closed(one), 400, "no HTTP request")
+
+
+def test_answers_that_nobody_takes_make_room_for_others(serve: Serve) -> None:
+    client = serve(max_buffered_bytes=1_000_000)
+    body = b'{"image": [[1]], "filter": [[1]], "padding": 1000}'
+    head = (
+        "POST /convolve HTTP/1.1\r\nHost: x\r\nAccept: application/x-npy\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with connected(client) as one:
+        one.sendall(head.encode() + body)  # 32 MB of an answer, and nobody reads
+        closed = 'stride_connections_closed_total{reason="slow-reader"}'
+        wait_for(client, lambda text: f"{closed} 1.0" in text)
+    assert is_live(client)
+
+
 def test_requests_in_one_piece_are_answered_in_turn(client: httpx.Client) -> None:
     with connected(client) as one:
         one.sendall(GET * 3)

@@ -21,6 +21,7 @@ import pytest
 from tests.artefacts import write_artefact
 
 ROOT = Path(__file__).parents[2]
+forks = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
 
 def free_port() -> int:
@@ -137,6 +138,82 @@ def test_an_unknown_default_model_or_setting_stops_the_start(tmp_path: Path) -> 
             assert "Traceback" not in log
 
 
+@pytest.mark.parametrize(
+    ("options", "setting", "says"),
+    [
+        (("--port", "99999"), {}, "99999 is not between 0 and 65535"),
+        (("--workers", "0"), {}, "0 is not between 1 and 1024"),
+        ((), {"STRIDE_API_KEYS": ","}, "nothing between the commas"),
+        ((), {"STRIDE_API_KEYS": "in-plain"}, "entry 1 is not name:sha256"),
+        ((), {"STRIDE_RATE_LIMIT": "often"}, "write it as 100/minute"),
+        ((), {"STRIDE_BATCH_SIZE": "100000000"}, "STRIDE_BATCH_SIZE='100000000'"),
+        ((), {"STRIDE_DRAIN_S": "inf"}, "STRIDE_DRAIN_S='inf'"),
+        ((), {"STRIDE_TIMEOUT_S": "nan"}, "STRIDE_TIMEOUT_S='nan'"),
+        ((), {"PROMETHEUS_MULTIPROC_DIR": "/not/there"}, "no folder that can be written to"),
+    ],
+)
+def test_what_cannot_be_meant_stops_the_start_in_a_sentence(
+    options: tuple[str, ...], setting: dict[str, str], says: str
+) -> None:
+    with process("-m", "service", "--port", str(free_port()), *options, **setting) as service:
+        _, log = service.communicate(timeout=60)
+    assert service.returncode == 2
+    assert says in log
+    assert "Traceback" not in log
+    assert "in-plain" not in log
+
+
+def test_ctrl_c_while_it_imports_ends_it_quietly() -> None:
+    with process("-m", "service", "--port", str(free_port()), "--workers", "2") as service:
+        time.sleep(0.6)
+        service.send_signal(signal.SIGINT)
+        _, log = service.communicate(timeout=60)
+    assert "Traceback" not in log
+
+
+@forks
+def test_processes_whose_parent_is_gone_end() -> None:
+    port = free_port()
+    with process("-m", "service", "--port", str(port), "--workers", "2") as service:
+        wait_until_ready(port)
+        orphans = children(service.pid)
+        service.kill()
+        until = time.monotonic() + 20
+        while any(Path(f"/proc/{orphan}").exists() for orphan in orphans):
+            assert time.monotonic() < until, "they hold the port"
+            time.sleep(0.1)
+
+
+SILENT = """
+import os, socket, sys, time
+from service.supervisor import supervise
+
+started = time.monotonic()
+
+def serve(own, beat):
+    print("began", flush=True)
+    if time.monotonic() - started < 1:
+        time.sleep(60)  # and does not say that it is well
+    for _ in range(30):
+        beat()
+        time.sleep(0.1)
+    os.kill(os.getppid(), 15)
+    return 0
+
+sys.exit(supervise(serve, [socket.socket()], most_silent_s=1.5))
+"""
+
+
+@forks
+def test_a_process_that_is_stuck_is_replaced() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SILENT], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.count("began") == 2
+    assert "was not heard of for" in done.stderr
+    assert done.returncode == 0
+
+
 def test_a_json_log_line_is_json_with_the_request_id() -> None:
     port = free_port()
     with process("-m", "service", "--port", str(port), STRIDE_LOG_FORMAT="json") as service:
@@ -152,9 +229,6 @@ def test_a_json_log_line_is_json_with_the_request_id() -> None:
 
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-forks = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
 
 @forks

@@ -1,6 +1,7 @@
 """The models folder changes while the service runs; and what the manifest lets in."""
 
 import hashlib
+import os
 import re
 import shutil
 import threading
@@ -254,6 +255,25 @@ def test_a_folder_without_a_manifest_is_served(folder: Path) -> None:
 def test_a_damaged_manifest_stops_the_start(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
     with pytest.raises(ArtefactError, match=f"{MANIFEST}: line 1 is no"):
+        load_models(folder)
+
+
+def test_a_manifest_that_vanishes_does_not_open_the_door(serve: Serve, folder: Path) -> None:
+    client = watched(serve, folder)
+    (folder / MANIFEST).unlink()
+    write_artefact(folder / "third.pt", version="1")
+    wait_until(lambda: client.get("/models").json()["refused"] != {})
+    assert client.get("/models").json()["refused"] == {
+        MANIFEST: f"{MANIFEST}: is gone; nothing is loaded without it"
+    }
+    assert set(models(client)) == {"light", "other"}
+
+
+@pytest.mark.parametrize("name", ["light.pt", MANIFEST])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ArtefactError, match=f"{name}: is no regular file"):
         load_models(folder)
 
 
