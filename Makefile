@@ -2,7 +2,7 @@
 
 VENV ?= .venv
 PORT ?= 8000
-TRIALS ?= soak races faults overload
+TRIALS ?= soak races faults overload fuzz
 WORKERS ?= 1
 # Not taken from the environment: some shells export HOST as the machine's name.
 HOST = 127.0.0.1
@@ -17,7 +17,7 @@ PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve train test browser test-container bench soak audit sbom lint format clean
+.PHONY: help setup serve train test browser checkers test-container bench soak audit sbom lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -41,14 +41,24 @@ browser: $(VENV)/.developing ## install a Chromium for the tests of the page, wh
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	else $(BIN)/python -m playwright install --with-deps chromium; fi
 
+checkers: ## install Prometheus (promtool) and faketime, which some tests use where they are found
+	@if command -v promtool faketime >/dev/null; then echo "found promtool and faketime"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus faketime >/dev/null; \
+	else echo "install promtool and faketime yourself; without them some tests are skipped"; fi
+
 test-container: ## build the image, run it with compose and use it; skipped without a container engine
 	bash tests/container/run.sh
 
 bench: $(VENV)/.developing ## compare with other servers under load (needs wrk); ARGS='--only ours,tutorial --quick'
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
-soak: $(VENV)/.developing ## a long soak, races, faults, overload (needs wrk), 20 minutes; TRIALS='soak races'
-	@set -e; for trial in $(TRIALS); do echo "$$trial:"; $(BIN)/python -W ignore -m benchmarks.reliability $$trial; done
+soak: $(VENV)/.developing ## a soak, races, faults, overload (needs wrk), fuzzing: half an hour; TRIALS='soak races'
+	@set -e; for trial in $(TRIALS); do echo "$$trial:"; \
+		if [ $$trial = fuzz ]; then \
+			FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest tests/fuzz/test_properties.py; \
+			FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/fuzz/test_schemathesis.py; \
+		else $(BIN)/python -W ignore -m benchmarks.reliability $$trial; fi; done
 
 audit: $(VENV)/.developing ## look the service's dependencies up among known vulnerabilities
 	@$(BIN)/python deploy/audit.py

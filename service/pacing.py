@@ -10,9 +10,9 @@ LONGEST_S = 2.0
 class Pacer:
     """The refusals of a full server that are held back, in a process.
 
-    Refusing costs about half of what answering does. Ten times too many clients in a closed loop, refused at
-    once, took half of the processor; each held for a tenth of a second, and longer the more of
-    them there are, they take a few hundredths (docs/reliability.md).
+    Ten times too many clients, refused at once and asking again at once, took half of the processor; each
+    held for a tenth of a second, and longer the more of them there are, they take less than a tenth
+    (docs/reliability.md).
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,8 @@ class Settings(BaseSettings):
     )
     max_body_bytes: PositiveInt = Field(32 * 2**20, description="largest request body, bytes")
     max_buffered_bytes: PositiveInt = Field(
-        256 * 2**20, description="most bytes of request bodies in memory at once, in a process"
+        256 * 2**20,
+        description="most bytes of bodies in memory at once, and of untaken answers, in a process",
     )
     max_head_bytes: PositiveInt = Field(32 * 2**10, description="longest request line and headers, bytes")
     max_connections: PositiveInt = Field(
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
         10.0, description="longest a request's head may take to arrive, seconds; then 408"
     )
     body_timeout_s: PositiveSeconds = Field(
-        20.0, description="longest a request's body may take to arrive, seconds; then 408"
+        20.0, description="longest a body may take to arrive, and an answer stand still, seconds"
     )
     timeout_s: PositiveSeconds = Field(
         30.0, description="longest a request may take in all, seconds; longer is answered 503"
