@@ -99,7 +99,8 @@ def test_a_panel_has_something_to_show(prometheus: Callable[[str], Any], express
     result = prometheus(filled)
     if not re.search(QUIET, expression):
         assert result
-        assert all(one["value"][1] not in {"NaN", "+Inf"} for one in result)
+        # A route that nobody asked for in the last seconds has no quantile.
+        assert any(one["value"][1] not in {"NaN", "+Inf"} for one in result)
 
 
 def test_a_service_that_is_well_raises_no_alert(prometheus: Callable[[str], Any]) -> None:

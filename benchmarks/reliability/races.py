@@ -118,11 +118,12 @@ def run(schedules: int, first_seed: int = 0) -> dict[str, Any]:
     """Run so many schedules, each of its own seed."""
     ends: Counter[str] = Counter()
     wrong: list[str] = []
+    before = set(threading.enumerate())
     for seed in range(first_seed, first_seed + schedules):
         found = asyncio.run(schedule(seed))
         ends += found.ends
         wrong += [f"seed {seed}: {each}" for each in found.wrong]
-    left = [one.name for one in threading.enumerate() if one.name == "batcher"]
+    left = [one.name for one in set(threading.enumerate()) - before if one.name == "batcher"]
     wrong += [f"{len(left)} threads left"] if left else []
     return {
         "schedules": schedules,
