@@ -210,7 +210,7 @@ async def model_fails(pictures: int = 64) -> dict[str, Any]:
             }
 
 
-async def model_hangs(limit_s: float = 1, steps: int = 3000) -> dict[str, Any]:
+async def model_hangs(limit_s: float = 1, steps: int = 30_000) -> dict[str, Any]:
     """A model that takes longer than the time-out: callers get 503, health says so, then it is well."""
     with tempfile.TemporaryDirectory() as folder:
         sick.write(Path(folder), steps)
