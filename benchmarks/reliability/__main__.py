@@ -14,7 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
     trials = parser.add_subparsers(dest="trial", required=True)
     long = trials.add_parser("soak", help="mixed requests, every answer checked, memory watched")
-    long.add_argument("--requests", type=int, default=100_000)
+    long.add_argument("--requests", type=int, default=150_000)
     long.add_argument("--workers", type=int, default=2)
     some = trials.add_parser("faults", help="processes, disks, clocks, models and clients that fail")
     some.add_argument("only", nargs="*", metavar="FAULT", help=f"of {', '.join(faults.FAULTS)}; default: all")
