@@ -219,6 +219,7 @@ def test_connections_beyond_the_limit_close_those_that_idle_longest(serve: Serve
 def test_nothing_is_computed_for_clients_that_went_away(
     serve: Serve, cat: bytes, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
+    """Reading pauses in the middle of a large body, and must go on after it to see its client go."""
     cat += bytes(size)  # after the end of a picture anything may stand
     gate, computed = threading.Event(), []
     classify = Served.classify
@@ -235,20 +236,24 @@ def test_nothing_is_computed_for_clients_that_went_away(
     )
     leavers = [socket.create_connection((client.base_url.host, client.base_url.port)) for _ in range(20)]
     for one in leavers:
-        one.sendall(head.encode() + cat)
+        one.sendall(head.encode())
+    wait_for(client, lambda text: "stride_requests_in_flight 21.0" in text)  # all wait for their bodies
+    for one in leavers:
+        one.sendall(cat)
     in_queue = 'stride_queue_length{queue="cifar10-resnet"} '
     wait_for(client, lambda text: f"{in_queue}19.0" in text)
     for one in leavers:
         one.close()
-    wait_for(client, lambda text: f"{in_queue}0.0" in text)
+    # Well before the queue's own deadline would empty it.
+    wait_for(client, lambda text: f"{in_queue}0.0" in text, within_s=4)
     gate.set()
     assert client.post("/predict", files={"file": cat}).status_code == 200
     assert len(computed) == 2, "the first, which was under way, and the one that stayed"
 
 
-def wait_for(client: httpx.Client, is_so: Callable[[str], bool]) -> None:
+def wait_for(client: httpx.Client, is_so: Callable[[str], bool], within_s: float = 20) -> None:
     """Ask for the metrics until they say so."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + within_s
     while not is_so(client.get("/metrics").text):
         assert time.monotonic() < until
         time.sleep(0.02)
