@@ -1,8 +1,14 @@
-# docker build -t stride .                                    the service (the last stage)
-# docker build -t stride-train --target train .               training; on CUDA: --build-arg TORCH_INDEX=
-# ... --build-context wheels=FOLDER                           with a torch wheel of one's own, tried first
+# docker build -t stride .                                    the service (the last stage), on CPUs
+# docker build -t stride --build-arg VARIANT=cuda .           with the CUDA build of torch
+# docker build -t stride --build-arg EXTRA=tracing .          with an extra of pyproject.toml: tracing, cluster
+# docker build -t stride-train --target train .               training; also with VARIANT=cuda
+# ... --build-context wheels=FOLDER                           torch from a wheel in this folder, its hash as pinned
+#
+# Every package is pinned by its SHA-256 in deploy/requirements (`make lock`).
 
-# CPU builds of torch: a fraction of the size. Empty: pip's default registry, which has the CUDA builds.
+# cpu: a fraction of the size, from the index of CPU builds. cuda: pip's default registry.
+ARG VARIANT=cpu
+ARG EXTRA=serve
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 FROM scratch AS wheels
@@ -14,40 +20,50 @@ ENV PATH=/venv/bin:$PATH \
 RUN groupadd --gid 10001 stride && useradd --uid 10001 --gid 10001 --home-dir /app --shell /usr/sbin/nologin stride
 WORKDIR /app
 
-# What pyproject.toml asks for, before the source: a change of the source leaves these layers alone.
-FROM python:3.11-slim-bookworm AS dependencies
+# Torch alone: a change of what else is needed, or of the source, leaves this layer alone.
+FROM python:3.11-slim-bookworm AS torch
+ARG VARIANT
 ARG TORCH_INDEX
+RUN apt-get update -qq \
+    && apt-get install --yes -qq --no-install-recommends binutils \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-RUN python -m venv /venv
-COPY deploy/install_torch.py deploy/
-COPY pyproject.toml ./
+RUN python -m venv --without-pip /venv
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_PYTHON=/venv/bin/python \
+    PIP_QUIET=1 \
+    PINNED="--no-compile --only-binary=:all: --require-hashes"
+COPY deploy/requirements/torch-${VARIANT}.txt ./
 RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=cache,target=/root/.cache/pip \
-    /venv/bin/python deploy/install_torch.py --wheels /wheels --index "$TORCH_INDEX"
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
-    && /venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt \
-    && /venv/bin/pip check
-COPY README.md LICENSE ./
+    set --; [ "$VARIANT" != cpu ] || set -- --index-url "$TORCH_INDEX"; \
+    [ ! "$(find /wheels -name 'torch-*.whl')" ] || set -- --no-index --find-links /wheels; \
+    pip install $PINNED --no-deps "$@" -r "torch-$VARIANT.txt"
 
-FROM dependencies AS build
+FROM torch AS build
+ARG EXTRA
+COPY deploy/requirements/${EXTRA}.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip pip install $PINNED -r "$EXTRA.txt" && pip check
+COPY deploy/slim_image.py deploy/
+RUN python deploy/slim_image.py /venv
+COPY pyproject.toml README.md LICENSE ./
 COPY service ./service
-# Out with the installers, and with what only compiling and testing torch needs (it looks for torch_shm_manager).
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /venv/bin/pip install --quiet --disable-pip-version-check --no-deps . \
-    && cd /venv/lib/python3.11/site-packages/torch && rm -rf include share test \
-    && find bin -type f ! -name torch_shm_manager -delete \
-    && /venv/bin/pip uninstall --quiet --yes setuptools pip
+# Built by the setuptools that is pinned, which then goes.
+RUN pip install --no-compile --no-deps --no-build-isolation . \
+    && pip uninstall --yes setuptools
 
-FROM dependencies AS build-train
+FROM torch AS build-train
+ARG VARIANT
+ARG TORCH_INDEX
+COPY deploy/requirements/train.txt deploy/requirements/torchvision-${VARIANT}.txt ./
 RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=cache,target=/root/.cache/pip \
-    /venv/bin/python deploy/install_torch.py --with-torchvision --wheels /wheels --index "$TORCH_INDEX"
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['training'], sep='\n')" > requirements.txt \
-    && /venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt \
-    && /venv/bin/pip check
+    set --; [ "$VARIANT" != cpu ] || set -- --index-url "$TORCH_INDEX"; \
+    pip install $PINNED --no-deps --find-links /wheels "$@" -r "torchvision-$VARIANT.txt" \
+    && pip install $PINNED -r train.txt && pip check
+COPY deploy/slim_image.py deploy/
+RUN python deploy/slim_image.py /venv
+COPY pyproject.toml README.md LICENSE ./
 COPY training ./training
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /venv/bin/pip install --quiet --disable-pip-version-check --no-deps .
+RUN pip install --no-compile --no-deps --no-build-isolation .
 
 FROM base AS train
 COPY --from=build-train /venv /venv
@@ -57,8 +73,9 @@ CMD ["--help"]
 
 FROM base AS serve
 COPY --from=build /venv /venv
-# Compile what the base image left uncompiled and a read-only root never could; proves that the service imports.
-RUN PYTHONDONTWRITEBYTECODE= python -c "import service.app, service.__main__"
+# Here, for Python's own modules too, which the base image leaves uncompiled; proves that the service imports.
+RUN --mount=type=bind,source=deploy/compile_imported.py,target=/compile_imported.py \
+    python /compile_imported.py
 COPY models ./models
 USER 10001:10001
 EXPOSE 8000
