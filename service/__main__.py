@@ -54,6 +54,8 @@ def main() -> int:
         settings = load_settings()
         check_access(settings)
         check_metrics_folder()
+        if options.workers > 1 and settings.device != "cpu":
+            raise StartError(f"STRIDE_DEVICE={settings.device}: a GPU is for one process, so --workers 1")
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -130,6 +130,29 @@ class Model:
             return
         self.infer, self.way = quicker, way
 
+    def move(self, device: torch.device) -> None:
+        """Have `classify` run on a device; pictures go there and logits come back a batch at a time.
+
+        Raises RuntimeError where the graph does not run there, ArithmeticError where it answers otherwise.
+        """
+        channels, height, width = self.shape
+        example = torch.arange(2 * math.prod(self.shape)).to(torch.uint8).view(2, channels, height, width)
+        file = BytesIO()
+        with quiet_deprecation():
+            torch.jit.save(self.module, file)
+            file.seek(0)
+            moved = torch.jit.load(file, map_location=device).eval()  # constants too
+
+        def infer(images: Tensor) -> Tensor:
+            logits: Tensor = moved(images.to(device))
+            return logits.cpu()
+
+        with torch.inference_mode():
+            off = (infer(example).softmax(1) - self.module(example).softmax(1)).abs().max()
+        if not off <= TOLERANCE:
+            raise ArithmeticError(f"probabilities differ by {off:.3g} from the CPU's")
+        self.infer, self.way = infer, f"on {device}"
+
     def warm_up(self, batch_size: int) -> None:
         """Run single pictures and full batches until TorchScript has settled: no request pays for it."""
         blank = np.zeros(self.shape, np.uint8)

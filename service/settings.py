@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     precision: Literal["auto", "float32"] = Field(
         "auto", description="`auto`: large models compute in bfloat16 where the processor multiplies it"
     )
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="where models classify: `cuda` is an NVIDIA GPU, for one process; the rest is the CPU's",
+    )
     threads: int = Field(
         0, ge=0, description="CPU threads for inference and for decoding; 0: as many as cores"
     )

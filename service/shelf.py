@@ -5,8 +5,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+
 from service.checksums import MANIFEST
-from service.errors import ArtefactError
+from service.errors import ArtefactError, StartError
 from service.housekeeping import Watch
 from service.metrics import Metrics
 from service.model import Model, load_models
@@ -145,6 +147,7 @@ class Stock:
 
 def load_warm(settings: Settings) -> Stock:
     """Load every model of the folder, make it quick, and run it until it is at its speed. Blocking."""
+    check_device(settings.device)
     seen = fingerprint(settings.models_dir)  # before, or a change meanwhile would not be noticed
     loaded = load_models(settings.models_dir)
     if not any(name == MANIFEST for name, *_ in seen):
@@ -154,12 +157,23 @@ def load_warm(settings: Settings) -> Stock:
     return Stock(loaded, seen)
 
 
+def check_device(device: str) -> None:
+    """Raise StartError where the device is not to be had."""
+    if device == "cuda" and not torch.cuda.is_available():
+        build = "and finds no GPU" if torch.version.cuda else "that has no CUDA: build with VARIANT=cuda"
+        raise StartError(f"STRIDE_DEVICE=cuda: this is a torch {torch.__version__} {build}")
+
+
 def get_ready(model: Model, settings: Settings) -> None:
     """Make a model quick, and run it until it is at its speed. Raises ArtefactError. Blocking."""
     try:
-        model.accelerate(bfloat16=settings.precision == "auto" and multiplies_bfloat16())
+        if settings.device == "cpu":
+            model.accelerate(bfloat16=settings.precision == "auto" and multiplies_bfloat16())
+        else:
+            model.move(torch.device(settings.device))
         model.warm_up(settings.batch_size)
     except Exception as error:  # the graph is somebody's code: it may raise anything
         sizes = f"1 and of {settings.batch_size} pictures"
-        raise ArtefactError(f"{model.name}.pt: the graph does not run on batches of {sizes}") from error
+        where = f"{sizes} on {settings.device}"
+        raise ArtefactError(f"{model.name}.pt: the graph does not run on batches of {where}") from error
     log.info("model %s is ready: %s", model.name, model.way)
