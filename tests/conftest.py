@@ -1,6 +1,7 @@
 """What every test may use: a really running service, and real pictures."""
 
 import io
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,7 +50,11 @@ def running(settings: Settings) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
-    """A client of a service with the committed models and default settings."""
+    """A client of a service with the committed models and default settings, or of the one at TEST_URL."""
+    if address := os.environ.get("TEST_URL"):
+        with httpx.Client(base_url=address, timeout=60) as client:
+            yield client
+        return
     with running(Settings(models_dir=MODELS)) as client:
         yield client
 
