@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.problems import Problem
 
@@ -23,14 +23,14 @@ class Prediction(BaseModel):
     predictions: list[Guess]
 
 
-class Classified(BaseModel):
+class ClassifiedPicture(BaseModel):
     """One picture of a batch that was classified."""
 
     filename: Annotated[str | None, Field(examples=["cat.jpg"])]
     predictions: list[Guess]
 
 
-class Refused(BaseModel):
+class RefusedPicture(BaseModel):
     """One picture of a batch that could not be."""
 
     filename: Annotated[str | None, Field(examples=["notes.txt"])]
@@ -42,14 +42,39 @@ class BatchPrediction(BaseModel):
 
     model: Annotated[str, Field(examples=["cifar10-resnet"])]
     version: Annotated[str, Field(examples=["1.0.0"])]
-    results: list[Classified | Refused]
+    results: list[ClassifiedPicture | RefusedPicture]
+
+
+class InputSize(BaseModel):
+    """What a model sees: every picture is brought to this size."""
+
+    height: Annotated[int, Field(examples=[32])]
+    width: Annotated[int, Field(examples=[32])]
+    channels: Annotated[int, Field(examples=[3])]
+
+
+class ServedModel(BaseModel):
+    """The `model.json` of an artefact, whatever else that holds, and the SHA-256 of its file."""
+
+    model_config = ConfigDict(extra="allow")
+
+    schema_: Annotated[int, Field(alias="schema", examples=[1], description="the form of `model.json`")]
+    name: Annotated[str, Field(examples=["cifar10-resnet"])]
+    version: Annotated[str, Field(examples=["1.0.0"])]
+    labels: Annotated[list[str], Field(examples=[["cat", "dog"]], description="the classes in index order")]
+    input: InputSize
+    metrics: Annotated[dict[str, Any], Field(description="accuracy, calibration error and on which data")]
+    training: Annotated[dict[str, Any], Field(description="network, recipe, seed, device, date and more")]
+    parameters: Annotated[int, Field(description="learned numbers")]
+    macs: Annotated[int, Field(description="multiply-adds a picture")]
+    sha256: Annotated[str, Field(description="of the artefact's file, in hexadecimal")]
 
 
 class Models(BaseModel):
     """The served models, each with the `model.json` of its artefact and the SHA-256 of its file."""
 
     default: Annotated[str, Field(examples=["cifar10-resnet"])]
-    models: list[dict[str, Any]]
+    models: list[ServedModel]
     refused: Annotated[
         dict[str, str],
         Field(

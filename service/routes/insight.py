@@ -23,6 +23,17 @@ from service.uploads import read_picture
 router = APIRouter(tags=["insight"])
 Index = Annotated[int, Field(ge=0)]
 
+# The PNG first, which is sent by default: generated clients take the first form that they know.
+PNG_OR_HEAT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The heat over the picture; with `format=json` its numbers.",
+        "content": {
+            PNG: {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {"schema": {"$ref": "#/components/schemas/Heat"}},
+        },
+    }
+}
+
 
 class LayersQuery(Query):
     """Whether feature maps are wanted."""
@@ -50,6 +61,7 @@ class ExplainQuery(Query):
 
 @router.post(
     "/layers",
+    operation_id="show_layers",
     summary="Show every layer",
     response_model=Layers,
     openapi_extra={"parameters": describe_query(LayersQuery), "requestBody": ONE_PICTURE_BODY},
@@ -68,6 +80,7 @@ async def layers(request: Request) -> Response:
 
 @router.post(
     "/layers/{layer}",
+    operation_id="show_cell",
     summary="Show one cell of a layer",
     response_model=Cell,
     openapi_extra={"parameters": describe_query(CellQuery), "requestBody": ONE_PICTURE_BODY},
@@ -85,11 +98,12 @@ async def cell(
 
 @router.post(
     "/explain",
+    operation_id="explain",
     summary="Show where a class is seen",
     response_model=Heat,
+    response_class=Response,
     openapi_extra={"parameters": describe_query(ExplainQuery), "requestBody": ONE_PICTURE_BODY},
-    responses=problem_responses(400, 404, 413, 415, 422, 503)
-    | {200: {"content": {PNG: {"schema": {"type": "string", "format": "binary"}}}}},
+    responses=PNG_OR_HEAT | problem_responses(400, 404, 413, 415, 422, 503),
 )
 async def explain(request: Request) -> Response:
     """Answer a heat map of what speaks for a class: over the picture as a PNG, or as numbers.

@@ -34,6 +34,7 @@ P = ParamSpec("P")
 
 @router.post(
     "/convolve",
+    operation_id="convolve",
     summary="Convolve a matrix",
     response_model=Convolved,
     openapi_extra=describe_call(ConvolveRequest, CONVOLVE_EXAMPLES),
@@ -53,6 +54,7 @@ async def convolve(request: Request) -> Response:
 
 @router.post(
     "/pool",
+    operation_id="pool",
     summary="Pool a matrix",
     response_model=Pooled,
     openapi_extra=describe_call(PoolRequest, POOL_EXAMPLES),
@@ -70,6 +72,7 @@ async def pool(request: Request) -> Response:
 
 @router.post(
     "/convolve/image",
+    operation_id="convolve_image",
     summary="Filter a picture",
     response_class=Response,
     openapi_extra=describe_picture_form(),
@@ -89,7 +92,7 @@ async def convolve_image(request: Request) -> Response:
     return await run(request, answer_picture, picture, words, limits_of(settings), settings.max_pixels)
 
 
-@router.get("/filters", summary="List the named filters")
+@router.get("/filters", operation_id="list_filters", summary="List the named filters")
 async def filters() -> NamedFilters:
     """Answer every filter that can be asked for by name, its numbers and what it finds."""
     return NamedFilters(

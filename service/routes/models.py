@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from service.errors import UnknownModel
 from service.problems import problem_responses
-from service.schemas import LearnedFilters, Models
+from service.schemas import LearnedFilters, Models, ServedModel
 from service.serving import Served, ServedModels
 
 router = APIRouter(tags=["models"])
@@ -28,7 +28,7 @@ def card_of(served: Served) -> dict[str, Any]:
     return served.model.card.model_dump(by_alias=True) | {"sha256": served.model.sha256}
 
 
-@router.get("/models", summary="List the served models")
+@router.get("/models", operation_id="list_models", summary="List the served models")
 async def models(request: Request) -> Models:
     """Answer each model's `model.json`: labels, input, metrics and how it was trained.
 
@@ -37,18 +37,29 @@ async def models(request: Request) -> Models:
     served: ServedModels = request.app.state.models
     return Models(
         default=served.default,
-        models=[card_of(one) for one in served.by_name.values()],
+        models=[ServedModel.model_validate(card_of(one)) for one in served.by_name.values()],
         refused=dict(served.refused),
     )
 
 
-@router.get("/models/{name}", summary="Describe a model", responses=problem_responses(404, 422))
+@router.get(
+    "/models/{name}",
+    operation_id="show_model",
+    response_model=ServedModel,
+    summary="Describe a model",
+    responses=problem_responses(404, 422),
+)
 async def model(served: NamedModel) -> dict[str, Any]:
     """Answer one model's `model.json`."""
     return card_of(served)
 
 
-@router.get("/models/{name}/filters", summary="Show learned filters", responses=problem_responses(404, 422))
+@router.get(
+    "/models/{name}/filters",
+    operation_id="show_learned_filters",
+    summary="Show learned filters",
+    responses=problem_responses(404, 422),
+)
 async def filters(served: NamedModel) -> LearnedFilters:
     """Answer the filters of the first convolutional layer as numbers: filters × channels × height × width."""
     card = served.model.card

@@ -51,14 +51,14 @@ ModelOfPath = Annotated[Served, Depends(model_of_version)]
 
 
 @router.get("/v2/", include_in_schema=False)
-@router.get("/v2", summary="Describe the server", responses=ERRORS)
+@router.get("/v2", operation_id="server_metadata", summary="Describe the server", responses=ERRORS)
 async def server(request: Request) -> ServerMetadata:
     """Answer name, version and the extensions of the protocol that are served."""
     return ServerMetadata(name="stride", version=request.app.version, extensions=EXTENSIONS)
 
 
 @router.head("/v2/health/live", include_in_schema=False)
-@router.get("/v2/health/live", summary="Is the server alive?", responses=ERRORS)
+@router.get("/v2/health/live", operation_id="server_live", summary="Is the server alive?", responses=ERRORS)
 async def live(request: Request) -> ServerLive:
     """Answer 200 as long as the event loop turns and no model is stuck."""
     await operations.live(request)
@@ -66,7 +66,9 @@ async def live(request: Request) -> ServerLive:
 
 
 @router.head("/v2/health/ready", include_in_schema=False)
-@router.get("/v2/health/ready", summary="Are all models ready?", responses=ERRORS)
+@router.get(
+    "/v2/health/ready", operation_id="server_ready", summary="Are all models ready?", responses=ERRORS
+)
 async def ready(request: Request) -> ServerReady:
     """Answer 200 once every model is loaded, checked and warm; 503 again while shutting down."""
     await operations.ready(request)
@@ -74,7 +76,7 @@ async def ready(request: Request) -> ServerReady:
 
 
 @router.get(f"{VERSION}/ready", include_in_schema=False)
-@router.get(f"{MODEL}/ready", summary="Is a model ready?", responses=ERRORS)
+@router.get(f"{MODEL}/ready", operation_id="model_ready", summary="Is a model ready?", responses=ERRORS)
 async def model_ready(request: Request, served: ModelOfPath) -> ModelReady:
     """Answer 200 where the model is served and the server is ready.
 
@@ -85,7 +87,7 @@ async def model_ready(request: Request, served: ModelOfPath) -> ModelReady:
 
 
 @router.get(VERSION, include_in_schema=False)
-@router.get(MODEL, summary="Describe a model's tensors", responses=ERRORS)
+@router.get(MODEL, operation_id="model_metadata", summary="Describe a model's tensors", responses=ERRORS)
 async def model(served: ModelOfPath) -> ModelMetadata:
     """Answer the input, pictures as UINT8, and the output, a probability a class in the labels' order.
 
@@ -98,6 +100,7 @@ async def model(served: ModelOfPath) -> ModelMetadata:
 @router.post(f"{VERSION}/infer", include_in_schema=False)
 @router.post(
     f"{MODEL}/infer",
+    operation_id="model_infer",
     summary="Classify a tensor of pictures",
     response_model=InferenceResponse,
     openapi_extra=describe_request(),

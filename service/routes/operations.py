@@ -63,7 +63,9 @@ DOCS_PAGE = """<!doctype html>
 
 
 @router.head("/health/live", include_in_schema=False)
-@router.get("/health/live", summary="Is the process alive?", responses=problem_responses(503))
+@router.get(
+    "/health/live", operation_id="live", summary="Is the process alive?", responses=problem_responses(503)
+)
 async def live(request: Request) -> Health:
     """Answer 200 as long as the event loop turns and no model is stuck: then only another start helps."""
     limit_s = request.app.state.settings.timeout_s
@@ -75,7 +77,12 @@ async def live(request: Request) -> Health:
 
 
 @router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready", summary="May requests be sent here?", responses=problem_responses(503))
+@router.get(
+    "/health/ready",
+    operation_id="ready",
+    summary="May requests be sent here?",
+    responses=problem_responses(503),
+)
 async def ready(request: Request) -> Health:
     """Answer 200 once every model is loaded, checked and warm; 503 again while shutting down."""
     if request.app.state.parts.phase.draining:
@@ -85,6 +92,7 @@ async def ready(request: Request) -> Health:
 
 @metrics_router.get(
     "/metrics",
+    operation_id="read_metrics",
     summary="Read the metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},

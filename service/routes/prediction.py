@@ -55,6 +55,7 @@ router = APIRouter(tags=["predict"])
 # classifying a small picture (docs/performance.md).
 @router.post(
     "/predict",
+    operation_id="predict",
     summary="Classify a picture",
     response_model=Prediction,
     openapi_extra=ONE_PICTURE,
@@ -75,6 +76,7 @@ async def predict(request: Request) -> Response:
 
 @router.post(
     "/predict/batch",
+    operation_id="predict_batch",
     summary="Classify several pictures",
     response_model=BatchPrediction,
     openapi_extra=MANY_PICTURES,
