@@ -21,6 +21,17 @@ from service.settings import Settings
 MODELS = Path(__file__).parent.parent / "models"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to a service at TEST_URL what asks it from outside, and neither patches it nor reads its log."""
+    if not os.environ.get("TEST_URL"):
+        return
+    from_inside = {"monkeypatch", "caplog"}
+    names = {item: set(getattr(item, "fixturenames", ())) for item in items}
+    kept = [item for item in items if "client" in names[item] and not names[item] & from_inside]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
 @contextmanager
 def running(settings: Settings) -> Iterator[httpx.Client]:
     """Serve on a free port, from another thread, until the block ends."""
