@@ -17,7 +17,7 @@ PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve train test browser checkers test-container bench soak audit sbom lint format clean
+.PHONY: help setup serve train test browser checkers test-container bench soak audit lock sbom lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -47,7 +47,7 @@ checkers: ## install Prometheus (promtool) and faketime, which some tests use wh
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus faketime >/dev/null; \
 	else echo "install promtool and faketime yourself; without them some tests are skipped"; fi
 
-test-container: ## build the image, run it with compose and use it; skipped without a container engine
+test-container: $(VENV)/.developing ## build the image, run it with compose and use it; skipped without a container engine
 	bash tests/container/run.sh
 
 bench: $(VENV)/.developing ## compare with other servers under load (needs wrk); ARGS='--only ours,tutorial --quick'
@@ -63,6 +63,9 @@ soak: $(VENV)/.developing ## a soak, races, faults, overload (needs wrk), fuzzin
 audit: $(VENV)/.developing ## look the service's dependencies up among known vulnerabilities
 	@$(BIN)/python deploy/audit.py
 
+lock: $(VENV)/.developing ## pin what the images are made of; ARGS='--upgrade', or '--torch 2.14.1'
+	@$(BIN)/python deploy/lock.py --index "$(TORCH_INDEX)" $(ARGS)
+
 sbom: $(VENV)/.developing ## write build/sbom.json, a CycloneDX SBOM of the image stride, or of the environment
 	@$(BIN)/python deploy/sbom.py --image stride --output build/sbom.json
 
@@ -72,6 +75,10 @@ lint: $(VENV)/.developing ## check style, format and types
 	$(BIN)/mypy
 	$(BIN)/mypy deploy
 	bash -n .ci/run && bash -n tests/container/run.sh
+	$(BIN)/hadolint Dockerfile
+	@if docker compose version >/dev/null 2>&1; then for file in "" "-f deploy/compose.cuda.yml"; do \
+		docker compose -f docker-compose.yml $$file --profile '*' config --quiet; done; \
+	else echo "docker has no compose here: its files are not checked"; fi
 	@if command -v promtool >/dev/null; then cd deploy/observability && promtool check config prometheus.yml; fi
 
 format: $(VENV)/.developing ## format the code and mend what ruff can mend

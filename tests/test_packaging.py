@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,16 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from service.__main__ import DRAIN_MARGIN_S
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+PINS = ROOT / "deploy" / "requirements"
 
 
 def instructions(stage: str) -> list[str]:
@@ -52,8 +57,10 @@ def test_the_image_is_made_of_the_service_and_models_alone() -> None:
         for word in line.split()[1:-1]
     }
     assert copied == {
+        "deploy/requirements/torch-${VARIANT}.txt",
+        "deploy/requirements/${EXTRA}.txt",
+        "deploy/slim_image.py",
         "pyproject.toml",
-        "deploy/install_torch.py",
         "README.md",
         "LICENSE",
         "service",
@@ -131,7 +138,7 @@ def test_every_setting_reaches_the_container(compose: dict[str, Any]) -> None:
 
 def test_threads_follow_the_limit_on_processors(compose: dict[str, Any]) -> None:
     assert compose["stride"]["deploy"]["resources"]["limits"]["cpus"] == "${CPUS:-2}"
-    assert compose["stride"]["environment"]["STRIDE_THREADS"] == "${STRIDE_THREADS:-${CPUS:-2}}"
+    assert compose["stride"]["environment"]["STRIDE_THREADS"] is None  # as many as the limit pays for
 
 
 def test_training_is_a_profile_that_reserves_a_gpu_or_does_without(compose: dict[str, Any]) -> None:
@@ -141,6 +148,58 @@ def test_training_is_a_profile_that_reserves_a_gpu_or_does_without(compose: dict
     assert compose["train-cpu"]["profiles"] == ["train-cpu"]
     assert "deploy" not in compose["train-cpu"]
     assert "./models:/app/models" in compose["train"]["volumes"]
+    assert compose["train"]["build"]["args"] == {"VARIANT": "cuda"}
+    assert "args" not in compose["train-cpu"]["build"]
+
+
+def test_the_service_has_a_gpu_by_an_override() -> None:
+    one = yaml.safe_load((ROOT / "deploy" / "compose.cuda.yml").read_text())["services"]["stride"]
+    assert one["build"]["args"] == {"VARIANT": "cuda"}
+    assert one["environment"] == {"STRIDE_DEVICE": "cuda"}
+    assert one["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+
+
+@pytest.mark.parametrize("file", sorted(PINS.glob("*.txt")), ids=lambda file: file.stem)
+def test_every_package_is_pinned_by_its_hash(file: Path) -> None:
+    pins = [one for one in re.split(r"^(?=\S)", file.read_text(), flags=re.MULTILINE) if one[:1] not in "#"]
+    assert pins
+    for pin in pins:
+        assert re.match(r"[\w.-]+==[\w.+]+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+\Z", pin), pin[:80]
+
+
+def test_every_installation_asks_for_hashes() -> None:
+    installs = re.findall(r"pip install (?!--quiet).*?(?=\\?\n|&&)", DOCKERFILE)
+    unpinned = [one for one in installs if "$PINNED" not in one]
+    assert len(installs) - len(unpinned) == 4
+    # The source itself, by the setuptools that was installed with a hash.
+    assert {one.strip() for one in unpinned} == {"pip install --no-compile --no-deps --no-build-isolation ."}
+    assert "--require-hashes" in re.search(r'PINNED="(.*)"', DOCKERFILE)[1]  # type: ignore[index]
+
+
+def test_the_pins_are_what_pyproject_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = {
+        "serve": [],
+        "tracing": extras["tracing"],
+        "cluster": extras["cluster"],
+        "train": extras["training"],
+    }
+    for name, more in wanted.items():
+        files = [
+            name,
+            *(f"{one}-{variant}" for one in ("torch", "torchvision") for variant in ("cpu", "cuda")),
+        ]
+        pinned: dict[str, set[str]] = {}
+        for file in files:
+            for package, version in re.findall(
+                r"^([\w.-]+)==([\w.]+)", (PINS / f"{file}.txt").read_text(), re.M
+            ):
+                pinned.setdefault(package, set()).add(version)
+        for line in [*project["dependencies"], *more]:
+            one = Requirement(line)
+            assert len(pinned[one.name]) == 1, f"{one.name} is pinned in two ways"
+            assert one.specifier.contains(next(iter(pinned[one.name]))), f"make lock: {line}"
 
 
 @pytest.mark.parametrize("variables", [{}, {"PORT": "9000", "CPUS": "1", "WHEELS": "."}])
@@ -170,12 +229,12 @@ def test_compose_accepts_its_file(variables: dict[str, str]) -> None:
     services = json.loads(done.stdout)["services"]
     assert set(services) == {"stride", "train", "train-cpu", "prometheus", "grafana"}
     assert services["stride"]["ports"][0]["published"] == variables.get("PORT", "8000")
-    assert services["stride"]["environment"]["STRIDE_THREADS"] == variables.get("CPUS", "2")
+    assert str(services["stride"]["deploy"]["resources"]["limits"]["cpus"]) == variables.get("CPUS", "2")
 
 
 def test_make_knows_its_targets() -> None:
     targets = ["help", "setup", "serve", "train", "test", "test-container", "audit", "sbom"]
-    targets += ["lint", "format", "clean"]
+    targets += ["lock", "lint", "format", "clean"]
     done = make("--dry-run", *targets)
     assert done.returncode == 0, done.stderr
 
