@@ -82,9 +82,14 @@ def test_the_lowest_rooms_know_the_standard_library_alone(module: str, may_know:
 
 
 def test_nothing_is_above_the_app_but_the_command_line() -> None:
-    assert importers("service.app") <= {"service.__main__"}
+    assert importers("service.app") <= {"service.__main__", "service.cluster"}
+    assert not importers("service.cluster")
     assert not importers("service.__main__")
     assert not importers("training.__main__")
+
+
+def test_ray_is_known_in_one_place_and_needed_nowhere() -> None:
+    assert importers("ray") == {"service.cluster"}
 
 
 def test_nothing_is_above_the_routes_but_the_app() -> None:
@@ -119,4 +124,10 @@ def test_a_running_service_has_loaded_neither_torchvision_nor_training() -> None
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "service" in loaded
-    assert not loaded & {"torchvision", "training", "rich"}
+    assert not loaded & {"torchvision", "training", "rich", "ray"}
+
+
+def test_what_stands_before_a_proxy_loads_no_torch() -> None:
+    code = "import sys, service.ingress; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "ray"} & set(done.stdout.split())
