@@ -29,7 +29,8 @@ RUN apt-get update -qq \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 RUN python -m venv --without-pip /venv
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_PYTHON=/venv/bin/python \
     PIP_QUIET=1 \
     PINNED="--no-compile --only-binary=:all: --require-hashes"
