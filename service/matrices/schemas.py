@@ -11,7 +11,9 @@ SHOWN = Field(description="Only in steps of an output that has channels.")
 
 
 class AxisSize(BaseModel):
-    """One axis of the size formula; every letter counts cells."""
+    """One axis of the size formula; letters count cells. `d`, the dilation, is there where it is not 1."""
+
+    # No field `d`: openapi-python-client has a variable of that name, and could read no field after it.
 
     n: Annotated[int, Field(description="The image's size.", examples=[6])]
     p: Annotated[
@@ -19,7 +21,6 @@ class AxisSize(BaseModel):
         Field(description="Padding a side; a half where the two sides differ by one.", examples=[0]),
     ]
     f: Annotated[int, Field(description="The filter's size.", examples=[3])]
-    d: Annotated[int, Field(description="The dilation; only where it is not 1 on both axes.")] = 1
     s: Annotated[int, Field(description="The stride.", examples=[1])]
     result: Annotated[int, Field(description="The output's size.", examples=[4])]
     before: Annotated[int, Field(description="Padding above or left, where the sides differ.")] = 0
