@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +19,12 @@ from typing import Any
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
 
 from service.__main__ import DRAIN_MARGIN_S
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-
-
-PINS = ROOT / "deploy" / "requirements"
 
 
 def instructions(stage: str) -> list[str]:
@@ -157,49 +152,6 @@ def test_the_service_has_a_gpu_by_an_override() -> None:
     assert one["build"]["args"] == {"VARIANT": "cuda"}
     assert one["environment"] == {"STRIDE_DEVICE": "cuda"}
     assert one["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
-
-
-@pytest.mark.parametrize("file", sorted(PINS.glob("*.txt")), ids=lambda file: file.stem)
-def test_every_package_is_pinned_by_its_hash(file: Path) -> None:
-    pins = [one for one in re.split(r"^(?=\S)", file.read_text(), flags=re.MULTILINE) if one[:1] not in "#"]
-    assert pins
-    for pin in pins:
-        assert re.match(r"[\w.-]+==[\w.+]+ \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+\Z", pin), pin[:80]
-
-
-def test_every_installation_asks_for_hashes() -> None:
-    installs = re.findall(r"pip install (?!--quiet).*?(?=\\?\n|&&)", DOCKERFILE)
-    unpinned = [one for one in installs if "$PINNED" not in one]
-    assert len(installs) - len(unpinned) == 4
-    # The source itself, by the setuptools that was installed with a hash.
-    assert {one.strip() for one in unpinned} == {"pip install --no-compile --no-deps --no-build-isolation ."}
-    assert "--require-hashes" in re.search(r'PINNED="(.*)"', DOCKERFILE)[1]  # type: ignore[index]
-
-
-def test_the_pins_are_what_pyproject_asks_for() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    wanted = {
-        "serve": [],
-        "tracing": extras["tracing"],
-        "cluster": extras["cluster"],
-        "train": extras["training"],
-    }
-    for name, more in wanted.items():
-        files = [
-            name,
-            *(f"{one}-{variant}" for one in ("torch", "torchvision") for variant in ("cpu", "cuda")),
-        ]
-        pinned: dict[str, set[str]] = {}
-        for file in files:
-            for package, version in re.findall(
-                r"^([\w.-]+)==([\w.]+)", (PINS / f"{file}.txt").read_text(), re.M
-            ):
-                pinned.setdefault(package, set()).add(version)
-        for line in [*project["dependencies"], *more]:
-            one = Requirement(line)
-            assert len(pinned[one.name]) == 1, f"{one.name} is pinned in two ways"
-            assert one.specifier.contains(next(iter(pinned[one.name]))), f"make lock: {line}"
 
 
 @pytest.mark.parametrize("variables", [{}, {"PORT": "9000", "CPUS": "1", "WHEELS": "."}])
