@@ -109,6 +109,6 @@ $(VENV)/.serving: pyproject.toml $(VENV)/.torch
 	@touch $@
 
 $(VENV)/.developing: pyproject.toml $(VENV)/.torch
-	@echo "installing the service, training and the tools for tests and lint"
-	@$(PIP_INSTALL) -e '.[training,tracing,test,audit]'
+	@echo "installing the service with its extras, training and the tools for tests and lint"
+	@$(PIP_INSTALL) -e '.[training,tracing,cluster,test,bench,audit]'
 	@touch $(VENV)/.serving $@
