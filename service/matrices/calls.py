@@ -64,14 +64,17 @@ def read_call(call: Call, fields: type[Body], *, max_cells: int) -> tuple[Body, 
 
 
 def read_words(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Read parameters of a query or a form: each value is JSON where it parses as such, else a word."""
+    """Read parameters of a query or a form: each value is JSON where it parses as such, else a word.
+
+    `True` and `False` are what clients in Python write.
+    """
     values: dict[str, Any] = {}
     for name, word in pairs:
         if name in values:
             raise InvalidRequest(f"{brief(name)} is given twice", field=name[:64])
         try:
             # Not orjson: this one reads NaN too, which is refused later with the place it is at.
-            values[name] = json.loads(word)
+            values[name] = json.loads(word.lower() if word in ("True", "False") else word)
         except (ValueError, RecursionError):
             values[name] = word
     return values

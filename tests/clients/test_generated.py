@@ -143,10 +143,9 @@ def test_an_npy_body_is_convolved(call: Call, picture: File) -> None:
     assert answer.output == [[30, 30]]
 
 
-def test_a_picture_is_filtered_to_a_png(call: Call, models: Any, picture: File, package: Import) -> None:
+def test_a_picture_is_filtered_to_a_png(call: Call, models: Any, picture: File) -> None:
     fields = {"filter_": "sobel-x", "normalize": models.ConvolvePictureRequestNormalize.ABS}
-    left_out = dict.fromkeys(("flip", "per_channel"), package("types").UNSET)
-    body = models.ConvolvePictureRequest(file=picture(), **fields, **left_out)
+    body = models.ConvolvePictureRequest(file=picture(), **fields)  # with flip=False and per_channel=True
     answer = call("convolve_image", body=body)
     assert not isinstance(answer, models.Problem), answer
     assert answer.payload.read().startswith(b"\x89PNG")

@@ -363,7 +363,7 @@ def test_one_channel_is_a_grey_picture_and_three_filters_a_colour_one(
     grey = read_picture(send_picture(client, cat_png, filter="[[0.25]]", per_channel="false"))
     np.testing.assert_array_equal(grey, np.rint(np.minimum(small_cat.sum(-1) / 4, 255)))
     swap = json.dumps([[[[0, 0, 1]]], [[[0, 1, 0]]], [[[1, 0, 0]]]])
-    swapped = read_picture(send_picture(client, cat_png, filters=swap, per_channel="false"))
+    swapped = read_picture(send_picture(client, cat_png, filters=swap, per_channel="False"))
     np.testing.assert_array_equal(swapped, small_cat[..., ::-1])
 
 
