@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy" / "ray" / "serve.yaml"
 LIMIT_S = 120  # for what takes seconds where nothing else runs
 REPLICAS = 3
+HAPROXY = os.environ.get("CLUSTER_HAPROXY") != "0"  # as deployed; 0: Ray's own proxy
 
 
 class RunningCluster:
@@ -99,6 +100,10 @@ def running(folder: Path) -> Iterator["subprocess.Popen[str]"]:
         "RAY_TMPDIR": str(folder),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.ingress:layers",
         "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": str(int(HAPROXY)),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # For balancers that notice late; there is none here.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # What an autoscaler looks at, sooner than every ten seconds.
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
         "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",

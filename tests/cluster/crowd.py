@@ -34,7 +34,8 @@ class Crowd:
             try:
                 connection.request("POST", self.path, self.picture, {"Content-Type": "image/jpeg"})
                 answer = connection.getresponse()
-                status, body = answer.status, json.loads(answer.read())
+                status = answer.status
+                body = json.loads(answer.read())
             except (OSError, http.client.HTTPException) as error:
                 status, body = 0, {"type": repr(error)}
                 connection.close()

@@ -1,13 +1,17 @@
 """What happens to requests while machines die, replicas come and go, and models change."""
 
 import sys
+import time
 from pathlib import Path
 
 from tests.artefacts import write_artefact
-from tests.cluster.conftest import REPLICAS, RunningCluster, fixed
+from tests.cluster.conftest import HAPROXY, REPLICAS, RunningCluster, fixed
 from tests.cluster.crowd import asking
 
 CROWD = 12
+# What a client is told; HAProxy has no words for it.
+LOST = "cut" if HAPROXY else "urn:stride:problem:replica-lost"
+GONE = "no JSON" if HAPROXY else "urn:stride:problem:not-served"
 SLOW = "/explain?method=occlusion&format=json"  # so that a machine has some in hand, whenever it dies
 
 
@@ -30,7 +34,7 @@ def test_a_machine_that_dies_takes_only_what_it_had_in_hand(cluster: RunningClus
     assert killed["replicas"]
     assert len(in_flight) == CROWD
     assert set(failed) <= set(in_flight)
-    assert {note.word for note in failed} <= {"urn:stride:problem:replica-lost"}
+    assert {note.word for note in failed} <= {LOST}
 
 
 def test_a_new_version_comes_without_a_request_lost(
@@ -70,10 +74,8 @@ def test_what_was_accepted_is_answered_when_all_is_taken_down(cluster: RunningCl
     cluster.wait(cluster.has(1))
     with asking(cluster.port, cat, CROWD) as crowd:
         cluster.wait(lambda: len(crowd.notes) > 5 * CROWD)
+        asked = time.monotonic()
         cluster.ask("delete")
-        cluster.wait(lambda: "urn:stride:problem:not-served" in crowd.words())
-    assert {note.word for note in crowd.failed()} == {"urn:stride:problem:not-served"}
-    assert {note.status for note in crowd.failed()} == {503}
-    first = min(note.ended for note in crowd.failed())
-    # In the order they were sent: nothing that was taken before the end was refused for it.
-    assert all(note.began > first - 1 for note in crowd.failed())
+        cluster.wait(lambda: GONE in crowd.words())
+    assert {note.word for note in crowd.failed()} == {GONE}
+    assert all(note.status == 200 for note in crowd.notes if note.began < asked)
