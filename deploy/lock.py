@@ -10,6 +10,7 @@ import argparse
 import re
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -32,21 +33,37 @@ def main() -> int:
     parser.add_argument("--index", required=True, help="index of CPU builds, for another version of torch")
     parser.add_argument("--upgrade", action="store_true", help="look for newer versions")
     options = parser.parse_args()
-    pinned = version_of("torch", "torch-cpu")
-    version = options.torch or pinned
+    version = options.torch or version_of("torch", "torch-cpu")
     try:
-        resolved = {name: resolve(name, version, extras, options.upgrade) for name, extras in EXTRAS.items()}
-        for name, blocks in resolved.items():
-            write(name, [one for one in blocks if not OF_TORCH.match(one) and not OF_TORCHVISION.match(one)])
-        write("torch-cuda", [one for one in resolved["train"] if OF_TORCH.match(one)])
-        write("torchvision-cuda", [one for one in resolved["train"] if OF_TORCHVISION.match(one)])
-        for name in ("torch", "torchvision"):
-            if version_of(name, f"{name}-cuda") != version_of(name, f"{name}-cpu"):
-                write(f"{name}-cpu", cpu_build(name, version_of(name, f"{name}-cuda"), options.index))
+        files = gather(version, options.index, options.upgrade)
     except (OSError, LookupError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"error: {getattr(error, 'stderr', None) or error}\n")
         return 1
+    for name, blocks in files.items():  # all or, above, none
+        write(name, blocks)
     return 0
+
+
+def gather(torch: str, index: str, upgrade: bool) -> dict[str, list[str]]:
+    """Find what each file is to hold; the CPU builds' are left out where they stay as they are."""
+    resolved: dict[str, list[str]] = {}
+    for name, extras in EXTRAS.items():
+        # The others keep to the service's versions, so that what was tested together stays together.
+        same = [block.split()[0] for block in resolved.get("serve", [])]
+        kept = [] if upgrade else [*pins(name), *pins("torch-cuda"), *pins("torchvision-cuda")]
+        resolved[name] = resolve(extras, [f"torch=={torch}", *same], kept)
+    files = {
+        name: [one for one in blocks if not OF_TORCH.match(one) and not OF_TORCHVISION.match(one)]
+        for name, blocks in resolved.items()
+    }
+    files["torch-cuda"] = [one for one in resolved["train"] if OF_TORCH.match(one)]
+    files["torchvision-cuda"] = [one for one in resolved["train"] if OF_TORCHVISION.match(one)]
+    for name in ("torch", "torchvision"):
+        found = next(one for one in files[f"{name}-cuda"] if one.startswith(f"{name}=="))
+        version = found.split()[0].partition("==")[2]
+        if version != version_of(name, f"{name}-cpu"):
+            files[f"{name}-cpu"] = cpu_build(name, version, index)
+    return files
 
 
 def version_of(package: str, name: str) -> str:
@@ -56,19 +73,20 @@ def version_of(package: str, name: str) -> str:
     )
 
 
-def resolve(name: str, torch: str, extras: list[str], upgrade: bool) -> list[str]:
-    """Let uv pin everything; gives a block a package, `name==version` and its hashes."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", str(PYPROJECT), "--quiet", "--no-header"]
-    command += ["--no-annotate", "--generate-hashes", "--python-version", PYTHON]
-    command += ["--python-platform", PLATFORM, "--constraints", "-"]
-    command += [f"--extra={extra}" for extra in extras]
-    # The others keep to the service's versions, so that what was tested together stays together.
-    kept = [] if upgrade and name == "serve" else pins("serve")
-    if not upgrade:
-        kept += [pin for pin in pins(name) if pin not in kept]
-    wanted = "\n".join([f"torch=={torch}", *kept])
-    done = subprocess.run(command, input=wanted, capture_output=True, text=True, check=True)  # noqa: S603
-    return re.findall(r"^\S.*\n(?:[ \t].*\n)*", done.stdout, re.MULTILINE)
+def resolve(extras: list[str], constraints: list[str], kept: list[str]) -> list[str]:
+    """Let uv pin everything; gives a block a package, `name==version` and its hashes.
+
+    `constraints` have to hold; the pins in `kept` hold where nothing speaks against them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "pins.txt"
+        output.write_text("\n".join(kept))  # uv prefers what it finds there
+        command = [sys.executable, "-m", "uv", "pip", "compile", str(PYPROJECT), "--quiet", "--no-header"]
+        command += ["--no-annotate", "--generate-hashes", "--python-version", PYTHON]
+        command += ["--python-platform", PLATFORM, "--constraints", "-", "--output-file", str(output)]
+        command += [f"--extra={extra}" for extra in extras]
+        subprocess.run(command, input="\n".join(constraints), capture_output=True, text=True, check=True)  # noqa: S603
+        return re.findall(r"^\S.*\n(?:[ \t].*\n)*", output.read_text(), re.MULTILINE)
 
 
 def pins(name: str) -> list[str]:

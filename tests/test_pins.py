@@ -3,8 +3,10 @@
 import http.server
 import importlib.util
 import re
+import sys
 import threading
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,3 +116,72 @@ def test_a_cpu_build_is_pinned_by_what_its_index_says(lock: ModuleType) -> None:
     assert re.findall("sha256:(.)", written) == ["a", "b"]
     assert lock.version_of("torch", "torch-cpu") == "2.99.0"
     assert lock.pins("torch-cpu") == ["torch==2.99.0+cpu"]
+
+
+@pytest.fixture
+def project(lock: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of two packages beside torch, pinned at 1.0; a folder of wheels has 1.0 and 1.1 of all."""
+    if importlib.util.find_spec("uv") is None:
+        pytest.skip("uv is not installed")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in ("torch", "torchvision", "served", "traced"):
+        for version in ("1.0", "1.1"):
+            with zipfile.ZipFile(wheels / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+                about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+                about += f"Requires-Dist: torch=={version}\n" if name == "torchvision" else ""
+                wheel.writestr(f"{name}-{version}.dist-info/METADATA", about)
+                wheel.writestr(f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+                wheel.writestr(f"{name}-{version}.dist-info/RECORD", "")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
+    file = tmp_path / "pyproject.toml"
+    file.write_text(
+        '[project]\nname = "x"\nversion = "1"\ndependencies = ["torch", "served"]\n'
+        '[project.optional-dependencies]\ntracing = ["traced"]\ncluster = []\ntraining = ["torchvision"]\n'
+    )
+    monkeypatch.setattr(lock, "PYPROJECT", file)
+    pins = {"serve": ["served"], "tracing": ["served", "traced"], "cluster": ["served"], "train": ["served"]}
+    pins |= {f"{name}-{build}": [name] for name in ("torch", "torchvision") for build in ("cpu", "cuda")}
+    for name, packages in pins.items():
+        (tmp_path / f"{name}.txt").write_text("".join(f"{package}==1.0\n" for package in packages))
+    return file
+
+
+def run(lock: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["lock.py", "--index", "http://127.0.0.1:9/cpu", *arguments])
+    status: int = lock.main()
+    return status
+
+
+@pytest.mark.usefixtures("project")
+def test_an_upgrade_reaches_every_file_and_stays(lock: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(lock, monkeypatch) == 0
+    assert lock.pins("tracing") == ["served==1.0", "traced==1.0"]
+    for arguments in (["--upgrade"], []):
+        assert run(lock, monkeypatch, *arguments) == 0
+        assert [lock.pins(name) for name in lock.EXTRAS] == [
+            ["served==1.1"],
+            ["served==1.1", "traced==1.1"],
+            ["served==1.1"],
+            ["served==1.1"],
+        ]
+
+
+def test_only_a_pin_that_no_longer_serves_gives_way(
+    lock: ModuleType, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write_text(project.read_text().replace('"served"', '"served>1"'))
+    assert run(lock, monkeypatch) == 0
+    assert lock.pins("tracing") == ["served==1.1", "traced==1.0"]
+
+
+@pytest.mark.usefixtures("project")
+def test_no_file_changes_where_the_index_of_cpu_builds_does_not_answer(
+    lock: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file: file.read_text() for file in lock.FOLDER.glob("*.txt")}
+    assert run(lock, monkeypatch, "--torch", "1.1", "--upgrade") == 1
+    assert "error: " in capsys.readouterr().err
+    assert {file: file.read_text() for file in lock.FOLDER.glob("*.txt")} == before
