@@ -101,7 +101,7 @@ def running(folder: Path) -> Iterator["subprocess.Popen[str]"]:
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.ingress:layers",
         "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": str(int(HAPROXY)),
-        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        **haproxy(folder),
         # For balancers that notice late; there is none here.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # What an autoscaler looks at, sooner than every ten seconds.
@@ -134,6 +134,20 @@ def running(folder: Path) -> Iterator["subprocess.Popen[str]"]:
                 end(known | family(process.pid, mark))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def haproxy(folder: Path) -> dict[str, str]:
+    """Give HAProxy files and ports that no other cluster of this machine has."""
+    names = {
+        "CONFIG_FILE_LOC": "haproxy.cfg",
+        "SOCKET_PATH": "admin.sock",
+        "METRICS_SOCKET_PATH": "metrics.sock",
+        "SERVER_STATE_BASE": "",
+        "SERVER_STATE_FILE": "server-state",
+    }
+    given = {name: str(folder / "haproxy" / file) for name, file in names.items()}
+    given |= dict(zip(("METRICS_PORT", "STATS_PORT"), map(str, free_ports(2)), strict=True))
+    return {f"RAY_SERVE_HAPROXY_{name}": value for name, value in (given | {"NBTHREAD": "1"}).items()}
 
 
 def end(processes: set[int]) -> None:

@@ -31,17 +31,15 @@ class Crowd:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while not self.leaving.is_set():
             began = time.monotonic()
+            status, word = 0, "cut"
             try:
                 connection.request("POST", self.path, self.picture, {"Content-Type": "image/jpeg"})
                 answer = connection.getresponse()
-                status = answer.status
-                body = json.loads(answer.read())
-            except (OSError, http.client.HTTPException) as error:
-                status, body = 0, {"type": repr(error)}
+                status, text = answer.status, answer.read()
+                word = read(text)
+            except (OSError, http.client.HTTPException):
                 connection.close()
-            self.notes.append(
-                Note(began, time.monotonic(), status, body.get("version") or body.get("type", ""))
-            )
+            self.notes.append(Note(began, time.monotonic(), status, word))
             if status != 200:
                 self.leaving.wait(0.05)
         connection.close()
@@ -55,6 +53,15 @@ class Crowd:
     def answered_since(self, moment: float) -> int:
         """Count what was asked after a moment and is answered already."""
         return sum(note.began > moment and note.status == 200 for note in list(self.notes))
+
+
+def read(text: bytes) -> str:
+    """Give the model's version, or the problem."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return "no JSON"
+    return str(body.get("version") or body.get("type", ""))
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from tests.cluster.conftest import HAPROXY, REPLICAS, RunningCluster, fixed
 from tests.cluster.crowd import asking
 
 CROWD = 12
-# What a client is told; HAProxy has no words for it.
-LOST = "cut" if HAPROXY else "urn:stride:problem:replica-lost"
-GONE = "no JSON" if HAPROXY else "urn:stride:problem:not-served"
+# What a client is told; HAProxy has no words for it, and asks Ray's proxy where it knows no replica.
+LOST = {"cut", "no JSON"} if HAPROXY else {"urn:stride:problem:replica-lost"}
+GONE = {"urn:stride:problem:not-served"} | ({"no JSON"} if HAPROXY else set())
 SLOW = "/explain?method=occlusion&format=json"  # so that a machine has some in hand, whenever it dies
 
 
@@ -34,7 +34,7 @@ def test_a_machine_that_dies_takes_only_what_it_had_in_hand(cluster: RunningClus
     assert killed["replicas"]
     assert len(in_flight) == CROWD
     assert set(failed) <= set(in_flight)
-    assert {note.word for note in failed} <= {LOST}
+    assert {note.word for note in failed} <= LOST
 
 
 def test_a_new_version_comes_without_a_request_lost(
@@ -76,6 +76,7 @@ def test_what_was_accepted_is_answered_when_all_is_taken_down(cluster: RunningCl
         cluster.wait(lambda: len(crowd.notes) > 5 * CROWD)
         asked = time.monotonic()
         cluster.ask("delete")
-        cluster.wait(lambda: GONE in crowd.words())
-    assert {note.word for note in crowd.failed()} == {GONE}
+        cluster.wait(lambda: bool(GONE & crowd.words()))
+    assert crowd.failed()
+    assert {note.word for note in crowd.failed()} <= GONE
     assert all(note.status == 200 for note in crowd.notes if note.began < asked)

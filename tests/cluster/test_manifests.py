@@ -122,6 +122,8 @@ def test_pods_may_do_nothing_and_say_nothing_that_they_need_not(template: dict[s
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
     assert environment["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] == "service.ingress:layers"
+    assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    assert int(environment["RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"]) > DEFAULTS.timeout_s
     # Links would set STRIDE_SERVE_SVC_PORT, which the service does not know and does not start with.
     assert spec["enableServiceLinks"] is False
     known = {PREFIX + name.upper() for name in Settings.model_fields}
