@@ -30,7 +30,7 @@ DEFAULTS = Settings()
 
 def ask_ray(code: str, given: Any) -> Any:
     """Run code in a process of its own; Ray is not loaded into the tests."""
-    command = [sys.executable, "-c", f"import json, sys; given = json.loads(sys.argv[1]); {code}"]
+    command = [sys.executable, "-c", f"import json, sys; given = json.loads(sys.argv[1])\n{code}"]
     done = subprocess.run([*command, json.dumps(given)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
@@ -65,6 +65,26 @@ def test_a_misspelt_setting_stops_the_deployment_before_any_replica() -> None:
     code = "from service.cluster import application; application(given)"
     with pytest.raises(AssertionError, match="SettingsError: STRIDE_MODEL_DIR"):
         ask_ray(code, {"model_dir": "models"})
+
+
+@needs_ray
+def test_ray_is_told_of_a_replica_that_is_not_ready() -> None:
+    code = """
+import asyncio
+from types import SimpleNamespace
+from service.app import create_app
+from service.cluster import Replica, Unhealthy
+replica = Replica({"threads": 1})
+replica.application = create_app(replica.settings)
+replica.application.state.models = SimpleNamespace(by_name={})
+told = []
+for replica.application.state.parts.phase.draining in (False, True):
+    try:
+        asyncio.run(replica.check_health())
+    except Unhealthy as error:
+        told.append(str(error))
+print(json.dumps(told))"""
+    assert ask_ray(code, None) == ["/health/ready answers 503"]
 
 
 def test_kubernetes_takes_the_objects() -> None:
