@@ -2,7 +2,7 @@
 # docker build -t stride --build-arg VARIANT=cuda .           with the CUDA build of torch
 # docker build -t stride --build-arg EXTRA=tracing .          with an extra of pyproject.toml: tracing, cluster
 # docker build -t stride-train --target train .               training; also with VARIANT=cuda
-# ... --build-context wheels=FOLDER                           torch from a wheel in this folder, its hash as pinned
+# ... --build-context wheels=FOLDER                           the CPU torch from a wheel in this folder, its hash as pinned
 #
 # Every package is pinned by its SHA-256 in deploy/requirements (`make lock`).
 
@@ -18,6 +18,9 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 RUN groupadd --gid 10001 stride && useradd --uid 10001 --gid 10001 --home-dir /app --shell /usr/sbin/nologin stride
+# The base image's installers have no work here; nobody is to find them either.
+RUN rm -rf /usr/local/lib/python3.*/ensurepip /usr/local/lib/python3.*/site-packages/* \
+    /usr/local/bin/pip* /usr/local/bin/wheel
 WORKDIR /app
 
 # Torch alone: a change of what else is needed, or of the source, leaves this layer alone.
@@ -37,7 +40,7 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
 COPY deploy/requirements/torch-${VARIANT}.txt ./
 RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=cache,target=/root/.cache/pip \
     set --; [ "$VARIANT" != cpu ] || set -- --index-url "$TORCH_INDEX"; \
-    [ ! "$(find /wheels -name 'torch-*.whl')" ] || set -- --no-index --find-links /wheels; \
+    [ "$VARIANT" != cpu ] || [ ! "$(find /wheels -name 'torch-*.whl')" ] || set -- --no-index --find-links /wheels; \
     pip install $PINNED --no-deps "$@" -r "torch-$VARIANT.txt"
 
 FROM torch AS build

@@ -1,4 +1,4 @@
-"""Say what fills the image it runs in, in megabytes: docker run --rm -i --entrypoint python stride - <this."""
+"""Say what fills the image it runs in, in MB: docker run --rm -i --entrypoint python stride - <this file."""
 
 import os
 from pathlib import Path

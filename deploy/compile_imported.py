@@ -10,6 +10,7 @@ import os
 import pkgutil
 import py_compile
 import sys
+from pathlib import Path
 
 import service
 
@@ -35,7 +36,8 @@ def main() -> int:
             if name not in NEED_AN_EXTRA:
                 raise
     files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
-    sources = sorted(file for file in files if file.endswith(".py"))
+    # Not this file, nor those that torch.ops and the like only claim to be from.
+    sources = sorted(file for file in files - {__file__} if file.endswith(".py") and Path(file).is_file())
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     done = [compileall.compile_file(file, quiet=1, force=True, invalidation_mode=mode) for file in sources]
     sys.stdout.write(f"{len(done)} modules compiled\n")
