@@ -12,6 +12,9 @@ docker compose version >/dev/null 2>&1 || skip "docker has no compose"
 command -v curl >/dev/null || skip "curl is not installed"
 
 export COMPOSE_PROJECT_NAME=stride-test-$$ PORT=0 # any free port
+# As it is in the repository, whatever is set for a deployment of one's own here.
+export COMPOSE_FILE=docker-compose.yml COMPOSE_ENV_FILES=/dev/null COMPOSE_PROFILES=
+unset "${!STRIDE_@}"
 export MEMORY=2g CPUS=1 # fewer than the machine has, to see that threads follow
 [ -n "${WHEELS:-}" ] || [ ! -d "${PIP_FIND_LINKS:-}" ] || WHEELS=$PIP_FIND_LINKS
 export WHEELS=${WHEELS:-}
@@ -25,6 +28,7 @@ finish() {
     exit $status
 }
 trap finish EXIT
+trap 'exit 130' INT TERM # else what was interrupted would end as passed
 
 passed=0
 check() { # SENTENCE COMMAND...
@@ -37,7 +41,8 @@ check() { # SENTENCE COMMAND...
 same() { [ "$1" = "$2" ] || { echo "got '$1', expected '$2'" >&2; return 1; }; }
 has() { [[ $1 == *"$2"* ]] || { echo "'$2' is not in: ${1:0:500}" >&2; return 1; }; }
 inside() { docker compose exec -T stride "$@"; }
-fails() { ! "$@" 2>/dev/null; }
+ask() { curl -sS --max-time 30 "$@" || true; } # what came, if anything: the check of it says what is wrong
+logged() { docker compose logs stride 2>/dev/null | grep -c 'POST /predict ' || true; } # requests that it began
 state() { docker inspect "$container" --format "$1"; }
 
 echo "building (the first time takes minutes: torch)"
@@ -58,12 +63,12 @@ if [ -f "$photograph" ]; then
 else
     inside python -c 'import sys; from PIL import Image; Image.radial_gradient("L").convert("RGB").save(sys.stdout.buffer, "PNG")' >"$work/picture.png"
 fi
-answer=$(curl -sS --max-time 30 -F "file=@$work/picture.png" "$url/predict?top_k=3")
+answer=$(ask -F "file=@$work/picture.png" "$url/predict?top_k=3")
 check "it classifies a picture" has "$answer" '"predictions":[{"label":"'
 
 # Six by six with a vertical edge in the middle: the example every course on convolution begins with.
 edge='[[10,10,10,0,0,0],[10,10,10,0,0,0],[10,10,10,0,0,0],[10,10,10,0,0,0],[10,10,10,0,0,0],[10,10,10,0,0,0]]'
-answer=$(curl -sS --max-time 30 --json "{\"image\":$edge,\"filter\":[[1,0,-1],[1,0,-1],[1,0,-1]]}" "$url/convolve")
+answer=$(ask -H 'Content-Type: application/json' -d "{\"image\":$edge,\"filter\":[[1,0,-1],[1,0,-1],[1,0,-1]]}" "$url/convolve")
 found='[0,30,30,0]'
 check "it finds the edge of the 6×6 example" has "${answer//.0/}" "\"output\":[$found,$found,$found,$found]"
 
@@ -72,10 +77,10 @@ contract() { # ARGUMENTS of pytest; the last line says how many passed
         { tail -40 "$work/contract"; return 1; }
     tail -1 "$work/contract"
 }
-answer=$(curl -sS --max-time 30 "$url/metrics")
+answer=$(ask "$url/metrics")
 check "it counts what it answers" has "$answer" 'stride_requests_total{method="POST",route="/predict",status="200"} 1.0'
-check "it knows which models it serves" has "$(curl -sS --max-time 30 "$url/models")" '"sha256":"'
-answer=$(curl -sS --max-time 30 -o /dev/null -w '%{http_code}' -H "X-Long: $(printf '%40000s' | tr ' ' a)" "$url/filters")
+check "it knows which models it serves" has "$(ask "$url/models")" '"sha256":"'
+answer=$(ask -o /dev/null -w '%{http_code}' -H "X-Long: $(printf '%40000s' | tr ' ' a)" "$url/filters")
 check "it refuses a head that is too large" same "$answer" 431
 
 if .venv/bin/python -c 'import pytest' 2>/dev/null; then
@@ -88,12 +93,17 @@ fi
 check "it runs as an ordinary user" same "$(inside python -c 'import os; print(os.getuid() != 0, os.getgid() != 0)')" "True True"
 check "it has no capabilities" has "$(inside cat /proc/self/status)" $'CapBnd:\t0000000000000000'
 check "it gains no privileges" has "$(inside cat /proc/1/status)" $'NoNewPrivs:\t1'
-check "its root is read-only" fails inside touch /app/file
-check "its models are read-only" fails inside touch /app/models/file
+# By what the refusal says: an ordinary user may write to neither anyway.
+check "its root is read-only" has "$(inside touch /app/file 2>&1)" "Read-only file system"
+check "its models are read-only" has "$(inside touch /app/models/file 2>&1)" "Read-only file system"
 check "it can write to /tmp" inside touch /tmp/file
-check "training, tests and installers are not in it" inside python -c '
+check "training, tests, compilers and Python's installers are not in it" inside python -c '
+import glob, shutil
 from importlib.util import find_spec
-found = [name for name in ("training", "tests", "pytest", "torchvision", "pip") if find_spec(name)]
+modules = ("training", "tests", "pytest", "torchvision", "pip", "ensurepip", "setuptools")
+found = [name for name in modules if find_spec(name)]
+found += [name for name in ("pip", "gcc", "cc", "c++", "clang", "ld", "make") if shutil.which(name)]
+found += glob.glob("/usr/local/lib/python3.*/site-packages/*")
 raise SystemExit(f"found {found}" if found else 0)'
 check "its memory, processors and processes are limited" same \
     "$(state '{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}')" "$((2 << 30)) ${CPUS}000000000 256"
@@ -110,7 +120,7 @@ check "it answers every request of a load" same "$(sort "$work/codes" | uniq -c 
 used=$(docker stats --no-stream --format '{{.MemPerc}}' "$container")
 check "with memory to spare ($used of 2 GiB)" test "${used%%.*}" -lt 75
 
-# A second or more of arithmetic, stopped in the middle: whoever was accepted is answered.
+# Two megabytes sent in five seconds, stopped at the beginning: whoever was accepted is answered.
 awk 'BEGIN {
     row = "[1"; for (i = 1; i < 1000; i++) row = row ",1"; row = row "]"
     line = "[2"; for (i = 1; i < 41; i++) line = line ",2"; line = line "]"
@@ -118,20 +128,31 @@ awk 'BEGIN {
     printf "],\"filter\":[%s", line; for (i = 1; i < 41; i++) printf ",%s", line
     print "]}"
 }' >"$work/slow.json"
-curl -sS --max-time 60 -o /dev/null -w '%{http_code}' --json "@$work/slow.json" "$url/convolve" >"$work/code" &
-request=$!
+curl -sS --max-time 60 --limit-rate 400k -o /dev/null -w '%{http_code}' -H 'Content-Type: application/json' \
+    -d "@$work/slow.json" "$url/convolve" >"$work/code" &
 # To the container itself: the engine's own proxy takes connections that nobody is behind any more.
-load 500 "http://$(state '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'):8000" &
+address=http://$(state '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'):8000
+before=$(logged)
+if curl -sf --max-time 2 -o /dev/null "$address/health/live"; then
+    load 500 "$address" &
+else
+    address= # Docker Desktop and rootless engines: containers are not on this machine's network
+fi
 sleep 0.5
 SECONDS=0
 docker compose stop >/dev/null 2>&1
 stopped_s=$SECONDS
-wait $request
 wait
-check "stopped while it works, it answers first" same "$(cat "$work/code")" 200
+check "it is stopped while it works" test "$stopped_s" -ge 3 # longer than it listens after the signal
+check "and answers first" same "$(cat "$work/code")" 200
 check "and exits with 0" same "$(state '{{.State.ExitCode}}')" 0
-# 7, 28: nobody is there any more. Anything else without a status is an answer that was owed: 52, 56.
-answered=$(grep -c '^200 0$' "$work/codes")
-check "of the load too, whoever got in is answered ($answered)" same "$(grep -vE '^(200|503) 0$|^000 (7|28)$' "$work/codes" | sort | uniq -c)" ""
+if [ -n "$address" ]; then
+    # By its log, since a connection that the system had, but not yet the service, is reset when the door closes.
+    answered=$(grep -c ' 0$' "$work/codes" || true)
+    check "it answers on for a moment" test "$answered" -gt 0
+    check "of the load too, whoever got in is answered ($answered)" same "$(($(logged) - before))" "$answered"
+else
+    echo "left out: a load while it stops (its address is not reached from here)"
+fi
 check "in less than the grace period" test "$stopped_s" -lt 40
 echo "stopped in $stopped_s s"
