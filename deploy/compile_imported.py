@@ -22,7 +22,7 @@ LATER = [
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",
 ]
-NEED_AN_EXTRA = ["service.tracing", "service.cluster"]
+OF_AN_EXTRA = ("opentelemetry", "ray")
 
 
 def main() -> int:
@@ -32,8 +32,8 @@ def main() -> int:
     for name in [*modules, *LATER]:
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError:
-            if name not in NEED_AN_EXTRA:
+        except ModuleNotFoundError as error:
+            if str(error.name).partition(".")[0] not in OF_AN_EXTRA:
                 raise
     files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
     # Not this file, nor those that torch.ops and the like only claim to be from.
