@@ -238,7 +238,7 @@ def test_the_command_line_plans_and_prices(capsys):
     ("arguments", "sentence"),
     [
         (("--payload", "foto"), "no payload 'foto'; there are small, web, photo"),
-        (("--model", "alexnet"), "no model 'alexnet' in models/; there are cifar10-lenet, cifar10-resnet"),
+        (("--model", "alexnet"), "no figures of a model 'alexnet'; there are those of cifar10-lenet, "),
         (("--rate", "-1"), "the rate must be above 0 requests a second; got -1"),
         (("--load", "2"), "the load must be above 0 and at most 1; got 2"),
     ],

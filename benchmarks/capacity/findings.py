@@ -35,7 +35,8 @@ def law(measured: Figures, studied: Figures) -> str:
             f" {start['cold_s']['median']:.1f} s where torch comes from the disk.",
             "- **The core saturates**, nothing else: " + saturation(measured) + ".",
             f"- **{studied['rate']:,.0f} requests a second** at {studied['load']:.0%} of what cores can"
-            f" answer take so many replicas: {needs}.",
+            f" answer take so many replicas, and one to spare: {needs}. Simulated, behind a balancer that"
+            " asks whoever has the least in flight; one that spreads at random takes several times as long.",
         ]
     )
 

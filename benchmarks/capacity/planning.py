@@ -55,6 +55,9 @@ def describe(measured: Mapping[str, Any], sized: Sizing, payload: str, model: st
     served = f" with {model}" if case.has_model else ""
     wait_s = 256 / sized.capacity * case.pictures
     about = measured["machine"]
+    batch = capacity_of(measured, case.name, model)["pictures_a_batch"]
+    # Where batches pay, a core is busy at half of its load already: its use says little.
+    signal = f"CPU {LOAD:.0%}" if batch < 4 else "2 to 4 requests in flight a replica, not CPU"
     return "\n".join(
         [
             f"{sized.rate:,.0f} requests/s of {case.label.replace('`', '')}{served}",
@@ -65,7 +68,7 @@ def describe(measured: Mapping[str, Any], sized: Sizing, payload: str, model: st
             f" {sized.memory_mib * sized.replicas / 1024:,.0f} GiB in all",
             f"  a replica starts in    {start['warm_s']['median']:.1f} s of a core,"
             f" {start['cold_s']['median']:.1f} s where torch is not in the page cache",
-            f"  autoscaler             CPU {LOAD:.0%}; minReplicas {max(2, math.ceil(sized.replicas * 0.6))},"
+            f"  autoscaler             {signal}; minReplicas {max(2, math.ceil(sized.replicas * 0.6))},"
             f" maxReplicas {sized.most}",
             f"  STRIDE_QUEUE_LENGTH    256: the longest wait is then about {wait_s:.2f} s",
             "  STRIDE_THREADS         1 (follows the processors' limit)",
