@@ -6,6 +6,7 @@ Ray calls `layers` in each of its proxies where RAY_SERVE_HTTP_PROXY_CALLBACK_IM
 
 import asyncio
 import logging
+import os
 import time
 from http import HTTPStatus
 
@@ -22,6 +23,7 @@ log = logging.getLogger("service")
 GONE: Message = {"type": "http.disconnect"}
 OWN_MARK = b"server-timing"  # every answer of the application has it, none of the proxy's
 ID = b"x-request-id"
+PROXYS_OWN = ("/-/healthz", "/-/routes")  # whatever else begins so is the application's
 # By these a caller would tell the proxy how long to wait, or which replica to ask.
 COMMANDS = (b"x-request-timeout-", b"x-request-disconnect-", b"x-serve-", b"serve-multiplexed-")
 
@@ -41,6 +43,9 @@ class NotServed(ServiceError):
 def layers() -> list[Middleware]:
     """List what each proxy puts around itself, from the STRIDE_* environment of its machine."""
     settings = load_settings()
+    # uvicorn reads it next. It would believe X-Forwarded-For from this machine, where HAProxy is, which
+    # passes on whatever a caller writes: anybody could name another address than their own.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     return [
         Middleware(
             Ingress,
@@ -61,7 +66,7 @@ class Ingress:
         self.buffered = buffered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/-/"):  # the proxy's own health and routes
+        if scope["type"] != "http" or scope["path"] in PROXYS_OWN:
             await self.app(scope, receive, send)
             return
         given = next((value for name, value in scope["headers"] if name == ID), b"")

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.ingress import Ingress, layers
@@ -130,6 +131,11 @@ def test_the_proxys_own_addresses_stay_as_they_are() -> None:
     assert (answer.status_code, answer.content) == (503, b"draining")
 
 
+@pytest.mark.parametrize("path", ["/-/", "/-/healthz/", "/-/predict"])
+def test_what_only_looks_like_one_of_them_has_the_limits(path: str) -> None:
+    assert ask(before(Proxy(200, OURS)), path, content=b"0" * 101).status_code == 413
+
+
 def test_a_body_that_says_it_is_too_large_is_not_taken() -> None:
     proxy = Proxy(200, OURS)
     answer = ask(before(proxy), content=b"0" * 101)
@@ -184,7 +190,28 @@ def test_half_an_answer_is_cut_off_rather_than_made_whole() -> None:
         ask(before(dying))
 
 
-def test_the_limits_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has said whom uvicorn is to believe; what `layers` says goes with the test."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")  # recorded, so that it is undone
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS")
+
+
+@pytest.mark.parametrize(("said", "address"), [(None, "127.0.0.1"), ("127.0.0.1", "9.9.9.9")])
+def test_a_caller_names_no_other_address_unless_a_balancer_is_believed(
+    said: str | None, address: str, trusted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if said:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", said)
+    layers()
+    proxy = Proxy(200, OURS)
+    config = uvicorn.Config(proxy, ws="none", log_config=None)
+    config.load()
+    ask(config.loaded_app, headers={"X-Forwarded-For": "9.9.9.9"})
+    assert proxy.scope["client"][0] == address
+
+
+def test_the_limits_are_those_of_the_settings(trusted: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIDE_MAX_BODY_BYTES", "5")
     (layer,) = layers()
     ingress = layer.cls(Proxy(200, OURS), *layer.args, **layer.kwargs)
