@@ -1,6 +1,7 @@
 """The checked-in configuration: what Ray and Kubernetes take, and that its parts agree with each other."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ SCHEMA = yaml.safe_load((Path(__file__).parent / "rayservice.schema.yaml").read_
 CLAIM, SERVICE = yaml.safe_load_all((ROOT / "deploy" / "ray" / "rayservice.yaml").read_text())
 SERVE = yaml.safe_load(CONFIG.read_text())
 DEPLOYMENT = SERVE["applications"][0]["deployments"][0]
+POLICY = yaml.safe_load((ROOT / "deploy" / "ray" / "network-policy.yaml").read_text())
 CLUSTER = SERVICE["spec"]["rayClusterConfig"]
 HEAD, (WORKERS,) = CLUSTER["headGroupSpec"], CLUSTER["workerGroupSpecs"]
 TEMPLATES = [HEAD["template"], WORKERS["template"]]
@@ -91,6 +93,7 @@ def test_kubernetes_takes_the_objects() -> None:
     Draft202012Validator(SCHEMA).validate(SERVICE)
     newest = kubernetes_validate.latest_version()
     kubernetes_validate.validate(CLAIM, newest, strict=True)
+    kubernetes_validate.validate(POLICY, newest, strict=True)
     for template in TEMPLATES:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"} | template["metadata"]}
         kubernetes_validate.validate(pod | {"spec": template["spec"]}, newest, strict=True)
@@ -105,6 +108,28 @@ def test_kubernetes_has_the_same_configuration_and_its_own_folder_of_models() ->
     for template in TEMPLATES:
         mounts = template["spec"]["containers"][0]["volumeMounts"]
         assert [mount["name"] for mount in mounts if mount["mountPath"] == folder] == ["models"]
+
+
+def test_kubernetes_is_told_the_ray_of_the_image() -> None:
+    pins = (ROOT / "deploy" / "requirements" / "cluster.txt").read_text()
+    assert re.findall(r"^ray==(\S+)", pins, re.MULTILINE) == [CLUSTER["rayVersion"]]
+
+
+def test_no_pod_is_taken_for_one_of_the_deployment() -> None:
+    deployment = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "base" / "deployment.yaml").read_text())
+    selected = deployment["spec"]["selector"]["matchLabels"].items()
+    assert not any(selected <= template["metadata"]["labels"].items() for template in TEMPLATES)
+
+
+def test_the_ports_that_run_code_are_for_ray_and_its_operator() -> None:
+    chosen = POLICY["spec"]["podSelector"]
+    assert all(
+        chosen["matchLabels"].items() <= template["metadata"]["labels"].items() for template in TEMPLATES
+    )
+    among, operator, *others = POLICY["spec"]["ingress"]
+    assert among == {"from": [{"podSelector": chosen}]}
+    assert operator["from"] == [{"namespaceSelector": {"matchLabels": {"stride-operator": "true"}}}]
+    assert {port["port"] for rule in others for port in rule["ports"]} == {8000, 8080}
 
 
 def test_nothing_ends_before_what_it_waits_for() -> None:
