@@ -1,8 +1,9 @@
-"""One Ray cluster for all tests here, in processes of its own: none of Ray is loaded into the tests."""
+"""One Ray cluster for the tests of a file, in processes of its own: none of Ray is loaded into the tests."""
 
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from benchmarks.serving.process import MARK, alive, family, free_ports
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy" / "ray" / "serve.yaml"
 LIMIT_S = 120  # for what takes seconds where nothing else runs
+ANSWER_S = 300  # for one command, the start of three machines among them: Ray may wait for ever
 REPLICAS = 3
 HAPROXY = os.environ.get("CLUSTER_HAPROXY") != "0"  # as deployed; 0: Ray's own proxy
 
@@ -41,6 +43,9 @@ class RunningCluster:
 
     def answer(self) -> Any:
         assert self.process.stdout
+        # One line an answer, so nothing of it is left in Python's buffer.
+        told, _, _ = select.select([self.process.stdout], [], [], ANSWER_S)
+        assert told, f"no answer in {ANSWER_S} s:\n{(self.folder / 'log').read_text()[-3000:]}"
         line = self.process.stdout.readline()
         assert line, f"the cluster has ended:\n{(self.folder / 'log').read_text()[-3000:]}"
         return json.loads(line)
@@ -75,7 +80,7 @@ def fixed(count: int) -> dict[str, Any]:
     return {"autoscaling_config": {"min_replicas": count, "max_replicas": count}}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[RunningCluster]:
     """Three machines with three replicas of the application as checked in, the committed models."""
     if find_spec("ray") is None:

@@ -65,7 +65,10 @@ def delete() -> None:
 
 
 def kill(cluster: Cluster) -> dict[str, Any]:
-    """Kill a machine that has replicas, all of its processes in one moment; say when, and how many it had."""
+    """Kill a machine that has replicas, all of its processes in one moment; say when, and how many it had.
+
+    The moment ends when the last one is gone: until then it may take a request that it will not answer.
+    """
     for node in cluster.worker_nodes:
         family = descendants(raylet := node.all_processes["raylet"][0].process.pid)
         lost = sum(command(process).startswith("ray::ServeReplica") for process in family)
@@ -77,6 +80,8 @@ def kill(cluster: Cluster) -> dict[str, Any]:
     for process in (raylet, *family):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+    while any(runs(process) for process in (raylet, *family)):
+        time.sleep(0.002)
     return {"began": began, "ended": time.monotonic(), "replicas": lost}
 
 
@@ -90,6 +95,13 @@ def descendants(root: int) -> list[int]:
     for process in found:  # grows meanwhile
         found += [child for child, parent in parents.items() if parent == process]
     return found[1:]
+
+
+def runs(process: int) -> bool:
+    """Say whether a process has not ended; one that nobody has asked for its status has."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def command(process: int) -> str:

@@ -1,18 +1,36 @@
-"""What happens to requests while machines die, replicas come and go, and models change."""
+"""Several machines keep the contract; what happens to requests while they die, and models change.
 
+One file, for the cluster lives as long: it would take processor and memory from the tests of other folders.
+"""
+
+import os
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tests.artefacts import write_artefact
-from tests.cluster.conftest import HAPROXY, REPLICAS, RunningCluster, fixed
+from tests.cluster.conftest import HAPROXY, REPLICAS, ROOT, RunningCluster, fixed
 from tests.cluster.crowd import asking
 
+LEAST = 250  # tests of the contract that are asked; fewer, and they have not been found
 CROWD = 12
 # What a client is told; HAProxy has no words for it, and asks Ray's proxy where it knows no replica.
 LOST = {"cut", "no JSON"} if HAPROXY else {"urn:stride:problem:replica-lost"}
 GONE = {"urn:stride:problem:not-served"} | ({"no JSON"} if HAPROXY else set())
 SLOW = "/explain?method=occlusion&format=json"  # so that a machine has some in hand, whenever it dies
+
+
+def test_a_cluster_keeps_the_contract_by_its_tests_unchanged(cluster: RunningCluster) -> None:
+    cluster.wait(cluster.has(REPLICAS))
+    command = [sys.executable, "-m", "pytest", "-p", "tests.cluster.contract", "tests/service", "--tb=short"]
+    environment = os.environ | {"TEST_URL": cluster.address, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed
+    assert int(passed[1]) >= LEAST
 
 
 def test_a_machine_that_dies_takes_only_what_it_had_in_hand(cluster: RunningCluster, cat: bytes) -> None:
@@ -32,8 +50,8 @@ def test_a_machine_that_dies_takes_only_what_it_had_in_hand(cluster: RunningClus
         f" with {len(in_flight)} requests in flight in all, {len(failed)} of which failed\n"
     )
     assert killed["replicas"]
-    assert len(in_flight) == CROWD
-    assert set(failed) <= set(in_flight)
+    assert len(in_flight) > CROWD / 2  # all, but for who was between two requests
+    assert set(failed) < set(in_flight)  # other machines answer what they have
     assert {note.word for note in failed} <= LOST
 
 
@@ -71,6 +89,7 @@ def test_replicas_come_with_the_load_and_go_with_it(cluster: RunningCluster, cat
 
 
 def test_what_was_accepted_is_answered_when_all_is_taken_down(cluster: RunningCluster, cat: bytes) -> None:
+    cluster.deploy(**fixed(1))
     cluster.wait(cluster.has(1))
     with asking(cluster.port, cat, CROWD) as crowd:
         cluster.wait(lambda: len(crowd.notes) > 5 * CROWD)
