@@ -86,7 +86,7 @@ def test_a_cluster_runs_the_image_of_this_version() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if line.strip().startswith("newTag:")
     ]
-    assert set(tags) <= {VERSION}
+    assert set(tags) == {VERSION}
 
 
 def tracked() -> list[str]:
