@@ -390,7 +390,7 @@ def test_npy_takes_its_fields_from_the_query_as_json_or_words() -> None:
     [
         ({"steps": "yes"}, "steps"),
         ({"steps": "1"}, "steps"),
-        ({"flip": "True"}, "flip"),
+        ({"flip": "TRUE"}, "flip"),
         ({"filtr": "box-3"}, "filtr"),
         ({"image": "[[1]]"}, "image"),
         ({"filter": "[[NaN]]"}, "filter"),
