@@ -115,6 +115,10 @@ def test_kubernetes_is_told_the_ray_of_the_image() -> None:
     assert re.findall(r"^ray==(\S+)", pins, re.MULTILINE) == [CLUSTER["rayVersion"]]
 
 
+def test_whoever_gives_ray_code_to_run_needs_a_token() -> None:
+    assert CLUSTER["authOptions"] == {"mode": "token"}
+
+
 def test_no_pod_is_taken_for_one_of_the_deployment() -> None:
     deployment = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "base" / "deployment.yaml").read_text())
     selected = deployment["spec"]["selector"]["matchLabels"].items()
